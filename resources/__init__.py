@@ -1,0 +1,1 @@
+"""Adapters that hand the engine's database and clients to assets."""

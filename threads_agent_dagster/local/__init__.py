@@ -1,0 +1,4 @@
+"""The embedded default: PostgreSQL launcher, process supervision, demo data, diagnosis.
+
+May import work and what is below it.
+"""
