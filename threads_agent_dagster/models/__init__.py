@@ -1,0 +1,1 @@
+"""Packaged model files and their cards; made by training/, read by domain/."""
