@@ -4,8 +4,8 @@ A benchmark is a module in this folder with a docstring whose first line says wh
 
     def run(size: Size) -> list[Row]: ...
 
-It asserts correctness itself (AssertionError fails the whole command). Machines are shared and noisy, so a row is judged
-by a ratio taken side by side in one run, or by a counted quantity; absolute times are reported, never judged.
+It asserts correctness itself (AssertionError fails the whole command). Machines are shared and noisy, so a row is
+judged by a ratio taken side by side in one run, or by a counted quantity; absolute times are reported, never judged.
 """
 
 from __future__ import annotations
