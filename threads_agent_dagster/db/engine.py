@@ -1,0 +1,26 @@
+"""Connections to PostgreSQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import URL, Engine, create_engine, make_url
+
+
+def sqlalchemy_url(database_url: str) -> URL:
+    """`database_url` with the psycopg 3 driver, whatever scheme people write (postgres://, postgresql://)."""
+    url = make_url(database_url.replace("postgres://", "postgresql://", 1))
+    return url.set(drivername="postgresql+psycopg")
+
+
+def make_engine(database_url: str, *, pool_size: int = 5, application: str = "threads-agent") -> Engine:
+    """An engine whose sessions speak UTC and give up on locks after 10 s; nothing connects until it is used."""
+    return create_engine(
+        sqlalchemy_url(database_url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": application,
+            "connect_timeout": 5,
+            "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+        },
+    )

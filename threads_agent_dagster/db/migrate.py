@@ -1,0 +1,79 @@
+"""Brings a database to the schema of this version of the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from threads_agent_dagster.db.engine import make_engine
+from threads_agent_dagster.errors import ConfigurationError
+
+MIGRATION_LOCK = 0x7468_7265  # one migrator at a time; any constant that nobody else locks
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def head() -> str:
+    """The revision this code needs."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None  # the package ships its migrations
+    return revision
+
+
+def known_revisions() -> set[str]:
+    """Every revision this code knows."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def current(database_url: str) -> str | None:
+    """The revision of the database; None for an empty one."""
+    engine = make_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+def refuse_newer(database_url: str) -> None:
+    """Raises ConfigurationError when the data was written by a newer version of the platform."""
+    revision = current(database_url)
+    if revision is not None and revision not in known_revisions():
+        raise ConfigurationError(
+            f"the database is at revision {revision}, which this version (head {head()}) does not know: "
+            "it was written by a newer version; install that version, or restore a backup from before the upgrade"
+        )
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Migrates up to `revision`; waits for a migration already under way."""
+    refuse_newer(database_url)
+    _run(database_url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Migrates down to `revision`; `base` empties the schema."""
+    _run(database_url, lambda config: command.downgrade(config, revision))
+
+
+def _run(database_url: str, migrate: object) -> None:
+    engine = make_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            connection.commit()
+            migrate(_config(connection))  # type: ignore[operator]
+            connection.commit()
+    finally:
+        engine.dispose()

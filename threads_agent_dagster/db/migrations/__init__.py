@@ -1,0 +1,1 @@
+"""Alembic migrations, named NNNN_verb_noun; plain SQL, upgrade and downgrade."""
