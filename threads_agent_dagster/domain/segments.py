@@ -1,0 +1,76 @@
+"""How a post is cut into the segments whose scores form its arc (rule and reasons in docs/emotions.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MIN_SEGMENTS = 3  # a shape needs a beginning, a middle and an end
+MAX_SEGMENTS = 7  # more sentences than this are grouped
+MAX_PARAGRAPHS = 12  # paragraphs are the writer's own segments, so they are grouped later than sentences
+
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+_BOUNDARY = re.compile(r"([.!?…]+)[\"'”’)\]*_]*\s+|[。！？]+\s*|\n+")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|no|jr|sr|al|etc|inc|ltd|approx|e\.g|i\.e|a\.m|p\.m)|\b[A-Za-z]|\b[A-Z]\.[A-Z])\.$",
+    re.IGNORECASE,
+)
+_LONGEST_ABBREVIATION = 8
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text in order; line breaks end a sentence too, as people write posts in lines."""
+    found, start = [], 0
+    for boundary in _BOUNDARY.finditer(text):
+        if _goes_on(text, boundary):
+            continue
+        found.append(text[start : boundary.end()].strip())
+        start = boundary.end()
+    found.append(text[start:].strip())
+    return [sentence for sentence in found if any(map(str.isalnum, sentence)) or not sentence.isascii()]
+
+
+def _goes_on(text: str, boundary: re.Match[str]) -> bool:
+    """Whether the sentence continues behind the mark: an abbreviation, or an ellipsis before a small letter."""
+    mark = boundary[1]
+    if mark == ".":
+        end = boundary.end(1)
+        before = _ABBREVIATION.search(text[max(0, end - _LONGEST_ABBREVIATION) : end])
+        return before is not None and before[0] not in ("I.", "i.")
+    return mark is not None and mark[-1] in ".…" and text[boundary.end() : boundary.end() + 1].islower()
+
+
+def segments(text: str) -> list[str]:
+    """The parts of a text whose scores form its arc; consecutive repetitions count once."""
+    paragraphs = _distinct([part for part in map(_clean, _BLANK_LINE.split(text.strip())) if part])
+    if len(paragraphs) >= MIN_SEGMENTS:
+        return _grouped(paragraphs, MAX_PARAGRAPHS)
+    return _grouped(_distinct([sentence for part in paragraphs for sentence in sentences(part)]), MAX_SEGMENTS)
+
+
+def _clean(paragraph: str) -> str:
+    return " ".join(_distinct(sentences(paragraph)))
+
+
+def _distinct(parts: Sequence[str]) -> list[str]:
+    return [part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1]]
+
+
+def _grouped(parts: list[str], most: int) -> list[str]:
+    """At most `most` runs of neighbouring parts, cut where the text's length is shared out most evenly."""
+    if len(parts) <= most:
+        return parts
+    ends = _running_lengths(parts)
+    groups: list[list[str]] = [[] for _ in range(most)]
+    for part, end in zip(parts, ends, strict=True):
+        middle = end - len(part) / 2
+        groups[min(most - 1, int(middle * most / ends[-1]))].append(part)
+    return [" ".join(group) for group in groups if group]
+
+
+def _running_lengths(parts: Sequence[str]) -> list[int]:
+    total, ends = 0, []
+    for part in parts:
+        total += len(part)
+        ends.append(total)
+    return ends
