@@ -1,4 +1,4 @@
-"""What an achievement is worth saying: category, impact, complexity, skills and claimed value, each with its evidence."""
+"""What a change amounts to: category, impact, complexity, skills and claimed value, each with its evidence."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Ignored:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IgnoreRule(Generic[Subject]):
     """Why something is not an achievement: `reason`, in words for a person, of what `applies` to."""
 
