@@ -193,7 +193,12 @@ def finish(connection: Connection, batch: Batch, keys: Iterable[str]) -> None:
     rows = [row for row in batch.rows if row.key in done]
     parameters = {"asset": batch.asset, "token": batch.token, "keys": [row.key for row in rows]}
     connection.execute(_FINISH, parameters | {"changes": [row.change for row in rows]})
-    connection.execute(_RELEASE, parameters)
+    release(connection, batch, done)
+
+
+def release(connection: Connection, batch: Batch, keys: Iterable[str]) -> None:
+    """Gives rows back to be claimed again at once."""
+    connection.execute(_RELEASE, {"asset": batch.asset, "token": batch.token, "keys": list(keys)})
 
 
 _FAIL = text(

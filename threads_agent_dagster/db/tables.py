@@ -7,6 +7,8 @@ code_version or scorer_version, and a foreign key to the input.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -52,7 +54,7 @@ source_type_enum = ENUM(*SOURCE_TYPES, name="source_type_enum", metadata=metadat
 POLARITIES = ("positive", "negative", "neutral", "compound")
 
 
-def _time(name: str, *, required: bool = False, now: bool = False) -> Column[object]:
+def _time(name: str, *, required: bool = False, now: bool = False) -> Column[Any]:
     return Column(
         name,
         TIMESTAMP(timezone=True),
@@ -61,13 +63,13 @@ def _time(name: str, *, required: bool = False, now: bool = False) -> Column[obj
     )
 
 
-def _json(name: str, default: str | None = "{}") -> Column[object]:
+def _json(name: str, default: str | None = "{}") -> Column[Any]:
     if default is None:
         return Column(name, JSONB)
     return Column(name, JSONB, nullable=False, server_default=text(f"'{default}'::jsonb"))
 
 
-def _origin() -> list[Column[object]]:
+def _origin() -> list[Column[Any]]:
     """Who made a derived row: the Dagster run and the version of the code that computed it."""
     return [Column("run_id", Text), Column("code_version", Text)]
 

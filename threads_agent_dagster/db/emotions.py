@@ -1,0 +1,96 @@
+"""Reads the texts that wait for an arc, stores arcs with their segments and transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from threads_agent_dagster.db.pending import REMARK, Days
+from threads_agent_dagster.db.tables import emotion_segments, emotion_trajectories, emotion_transitions
+
+
+@dataclass(frozen=True, slots=True)
+class PostText:
+    """What an arc is made from; `key` is the pending row that asked for it."""
+
+    key: str
+    post_id: int
+    persona_id: str
+    day: date
+    hook: str
+    body: str
+
+
+_TEXTS = text("""
+    SELECT asked.key, posts.id, posts.persona_id, utc_day(posts.ts) AS day, posts.hook, posts.body
+    FROM (
+        SELECT key, substr(key, 6)::bigint AS post_id FROM unnest(cast(:keys AS text[])) AS key WHERE key LIKE 'post:%'
+        UNION ALL
+        SELECT key, (tasks.payload ->> 'post_id')::bigint
+        FROM unnest(cast(:keys AS text[])) AS key JOIN tasks ON key = 'task:' || tasks.id
+    ) AS asked JOIN posts ON posts.id = asked.post_id
+""")
+
+
+def read_texts(connection: Connection, keys: Sequence[str]) -> list[PostText]:
+    """The posts behind `post:<id>` and `task:<id>`; those that are gone are missing."""
+    return [PostText(*row) for row in connection.execute(_TEXTS, {"keys": list(keys)})]
+
+
+_LOCKED = text("SELECT id, hook, body FROM posts WHERE id = ANY(:ids) ORDER BY id FOR SHARE")
+
+
+def lock_texts(connection: Connection, post_ids: Sequence[int]) -> Mapping[int, tuple[str, str]]:
+    """Post id → (hook, body) as they are now, held until the transaction ends."""
+    rows = connection.execute(_LOCKED, {"ids": list(post_ids)})
+    return {row.id: (row.hook, row.body) for row in rows}
+
+
+def store_trajectories(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Mapping[int, int]:
+    """Replaces the arcs of their posts in place, without the old parts; returns post id → trajectory id."""
+    statement = upsert(emotion_trajectories)
+    replaced = {name: statement.excluded[name] for name in rows[0] if name != "post_id"}
+    stored = connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["post_id"], set_=replaced | {"created_at": text("now()")}
+        ).returning(emotion_trajectories.c.post_id, emotion_trajectories.c.id),
+        list(rows),
+    )
+    ids = {row.post_id: row.id for row in stored}
+    for parts in (emotion_segments, emotion_transitions):
+        connection.execute(delete(parts).where(parts.c.trajectory_id.in_(list(ids.values()))))
+    return ids
+
+
+def store_parts(
+    connection: Connection, segments: Sequence[Mapping[str, Any]], transitions: Sequence[Mapping[str, Any]]
+) -> None:
+    """Adds the segments and transitions of arcs that were just stored."""
+    if segments:
+        connection.execute(insert(emotion_segments), list(segments))
+    if transitions:
+        connection.execute(insert(emotion_transitions), list(transitions))
+
+
+_STALE = text(f"""
+    INSERT INTO pending (asset, key, day, priority)
+    SELECT 'emotion_trajectories', 'post:' || posts.id, utc_day(posts.ts), 2
+    FROM posts LEFT JOIN emotion_trajectories AS arc ON arc.post_id = posts.id
+    WHERE posts.ts >= cast(:first AS timestamp) AT TIME ZONE 'UTC'
+    AND posts.ts < (cast(:last AS timestamp) + interval '1 day') AT TIME ZONE 'UTC'
+    AND (:force OR arc.id IS NULL OR arc.code_version IS DISTINCT FROM :code_version)
+    AND NOT EXISTS (SELECT FROM pending AS dead WHERE dead.asset = 'emotion_trajectories'
+        AND dead.key = 'post:' || posts.id AND dead.dead_at IS NOT NULL AND NOT :force)
+    ORDER BY 2 {REMARK}
+""")
+
+
+def mark_stale(connection: Connection, days: Days, code_version: str, *, force: bool) -> int:
+    """Marks the posts of the range without an arc or with one of another version; returns how many."""
+    parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
+    return connection.execute(_STALE, parameters).rowcount

@@ -1,0 +1,104 @@
+"""Reads the newest engagement snapshot of posts, stores what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Connection, text
+
+from threads_agent_dagster.db.pending import REMARK, Days
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The newest counts of a post; `key` is the pending row that asked."""
+
+    key: str
+    post_id: int
+    persona_id: str
+    day: date
+    snapshot_id: int
+    impressions: int
+    engagements: int
+    observed_at: datetime
+
+
+_NEWEST = text("""
+    SELECT 'post:' || posts.id, posts.id, posts.persona_id, utc_day(posts.ts), newest.id, newest.impressions,
+        newest.engagements, newest.observed_at
+    FROM unnest(cast(:ids AS bigint[])) AS asked (id) JOIN posts ON posts.id = asked.id
+    JOIN LATERAL (
+        SELECT * FROM engagement_snapshots WHERE post_id = posts.id ORDER BY observed_at DESC, id DESC LIMIT 1
+    ) AS newest ON true
+""")
+
+
+def read_newest(connection: Connection, keys: Sequence[str]) -> list[Snapshot]:
+    """The newest snapshot behind each `post:<id>`; posts that are gone or never measured are missing."""
+    ids = [int(key.removeprefix("post:")) for key in keys]
+    return [Snapshot(*row) for row in connection.execute(_NEWEST, {"ids": ids})]
+
+
+_STORE = text("""
+    WITH given AS (
+        SELECT * FROM unnest(cast(:post_ids AS bigint[]), cast(:personas AS text[]), cast(:days AS date[]),
+            cast(:snapshot_ids AS bigint[]), cast(:impressions AS bigint[]), cast(:engagements AS bigint[]),
+            cast(:rates AS double precision[]), cast(:observed_at AS timestamptz[]))
+        AS given (post_id, persona_id, day, snapshot_id, impressions, engagements, engagement_rate, observed_at)
+        ORDER BY post_id
+    ), stored AS (
+        INSERT INTO post_engagement (post_id, persona_id, day, snapshot_id, impressions, engagements, engagement_rate,
+            observed_at, run_id, code_version)
+        SELECT given.*, :run_id, :code_version FROM given
+        ON CONFLICT (post_id) DO UPDATE SET snapshot_id = excluded.snapshot_id, impressions = excluded.impressions,
+            engagements = excluded.engagements, engagement_rate = excluded.engagement_rate,
+            observed_at = excluded.observed_at, updated_at = now(), run_id = excluded.run_id,
+            code_version = excluded.code_version
+        WHERE post_engagement.observed_at <= excluded.observed_at
+        RETURNING post_id, engagement_rate
+    )
+    UPDATE posts SET engagement_rate = stored.engagement_rate FROM stored WHERE posts.id = stored.post_id
+""")
+
+
+def store(
+    connection: Connection,
+    snapshots: Sequence[Snapshot],
+    rates: Sequence[float | None],
+    run_id: str | None,
+    code_version: str,
+) -> None:
+    """Stores the counts unless newer ones are there, and copies the rate to the post."""
+    parameters = {
+        "post_ids": [one.post_id for one in snapshots],
+        "personas": [one.persona_id for one in snapshots],
+        "days": [one.day for one in snapshots],
+        "snapshot_ids": [one.snapshot_id for one in snapshots],
+        "impressions": [one.impressions for one in snapshots],
+        "engagements": [one.engagements for one in snapshots],
+        "rates": list(rates),
+        "observed_at": [one.observed_at for one in snapshots],
+        "run_id": run_id,
+        "code_version": code_version,
+    }
+    connection.execute(_STORE, parameters)
+
+
+_STALE = text(f"""
+    INSERT INTO pending (asset, key, day, priority)
+    SELECT DISTINCT 'post_engagement', 'post:' || posts.id, utc_day(posts.ts), 2
+    FROM posts JOIN engagement_snapshots ON engagement_snapshots.post_id = posts.id
+    LEFT JOIN post_engagement ON post_engagement.post_id = posts.id
+    WHERE posts.ts >= cast(:first AS timestamp) AT TIME ZONE 'UTC'
+    AND posts.ts < (cast(:last AS timestamp) + interval '1 day') AT TIME ZONE 'UTC'
+    AND (:force OR post_engagement.post_id IS NULL OR post_engagement.code_version IS DISTINCT FROM :code_version)
+    ORDER BY 2 {REMARK}
+""")
+
+
+def mark_stale(connection: Connection, days: Days, code_version: str, *, force: bool) -> int:
+    """Marks the measured posts of the range whose engagement is missing or of another version; returns how many."""
+    parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
+    return connection.execute(_STALE, parameters).rowcount

@@ -1,0 +1,154 @@
+"""Posts become emotion trajectories: one current arc per post, with its segments and transitions."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from threads_agent_dagster.db import emotions as db
+from threads_agent_dagster.db import tasks
+from threads_agent_dagster.db.emotions import PostText
+from threads_agent_dagster.db.pending import Days
+from threads_agent_dagster.domain.emotions import (
+    EMOTIONS,
+    POLARITIES,
+    Scorer,
+    Segment,
+    Trajectory,
+    Transition,
+    load_scorer,
+    trajectories,
+)
+from threads_agent_dagster.work.drain import Job, Origin
+
+ASSET = "emotion_trajectories"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPost:
+    """An arc with the text that it was made from."""
+
+    post: PostText
+    trajectory: Trajectory
+    scorer_version: str
+    processing_time_ms: int
+
+
+def full_text(hook: str, body: str) -> str:
+    """What readers see: the hook as the first paragraph, then the body."""
+    return f"{hook}\n\n{body}" if body else hook
+
+
+def content_hash(hook: str, body: str) -> str:
+    """SHA-256 of the text, hexadecimal; equal texts have equal arcs."""
+    return hashlib.sha256(full_text(hook, body).encode()).hexdigest()
+
+
+def job(code_version: str, scorer_name: str = "accurate") -> Job[list[PostText], ScoredPost]:
+    """How `emotion_trajectories` is made with the named scorer."""
+
+    def stale(connection: Connection, days: Days, force: bool) -> int:
+        return db.mark_stale(connection, days, code_version, force=force)
+
+    return Job(
+        asset=ASSET,
+        code_version=code_version,
+        load=lambda connection, rows: db.read_texts(connection, [row.key for row in rows]),
+        compute=lambda posts: score(posts, load_scorer(scorer_name)),
+        store=store,
+        stale=stale,
+        claimed=tasks.begin,
+        dead=tasks.fail,
+    )
+
+
+def score(posts: Sequence[PostText], scorer: Scorer) -> Mapping[str, ScoredPost]:
+    """Pending key → arc; the time of the batch is shared out by length of text, in milliseconds."""
+    texts = [full_text(post.hook, post.body) for post in posts]
+    began = time.perf_counter()
+    arcs = trajectories(texts, scorer)
+    per_character = (time.perf_counter() - began) * 1000 / max(1, sum(map(len, texts)))
+    return {
+        post.key: ScoredPost(post, arc, scorer.version, round(len(text) * per_character))
+        for post, text, arc in zip(posts, texts, arcs, strict=True)
+    }
+
+
+def store(connection: Connection, results: Mapping[str, ScoredPost], origin: Origin) -> set[str]:
+    """Stores the arcs of texts that are still as they were read; returns the keys of the others."""
+    now = db.lock_texts(connection, [scored.post.post_id for scored in results.values()])
+    unchanged = {
+        key: scored
+        for key, scored in results.items()
+        if now.get(scored.post.post_id) == (scored.post.hook, scored.post.body)
+    }
+    by_post = {scored.post.post_id: scored for scored in unchanged.values()}
+    if by_post:
+        ids = db.store_trajectories(connection, [_row(scored, origin) for scored in by_post.values()])
+        arcs = [(ids[post_id], scored.trajectory) for post_id, scored in by_post.items()]
+        db.store_parts(
+            connection,
+            [_segment(id_, segment) for id_, arc in arcs for segment in arc.segments],
+            [_transition(id_, transition) for id_, arc in arcs for transition in arc.transitions],
+        )
+        tasks.complete(connection, unchanged)
+    return set(results) - set(unchanged)
+
+
+def _row(scored: ScoredPost, origin: Origin) -> dict[str, Any]:
+    arc, post = scored.trajectory, scored.post
+    return {
+        "post_id": post.post_id,
+        "persona_id": post.persona_id,
+        "day": post.day,
+        "content_hash": content_hash(post.hook, post.body),
+        "segment_count": len(arc.segments),
+        "trajectory_type": arc.trajectory_type,
+        "reason": arc.reason,
+        **_averages(arc),
+        "dominant_emotion": arc.dominant,
+        "emotional_variance": arc.variance,
+        "peaks": list(arc.peaks),
+        "valleys": list(arc.valleys),
+        "confidence": arc.confidence,
+        "scorer_version": scored.scorer_version,
+        "processing_time_ms": scored.processing_time_ms,
+        "run_id": origin.run_id,
+        "code_version": origin.code_version,
+    }
+
+
+def _averages(arc: Trajectory) -> dict[str, float | None]:
+    emotions = {f"{name}_avg": (arc.emotions or {}).get(name) for name in EMOTIONS}
+    sentiment = {f"sentiment_{name}": (arc.sentiment or {}).get(name) for name in POLARITIES}
+    return emotions | sentiment
+
+
+def _segment(trajectory_id: int, segment: Segment) -> dict[str, Any]:
+    emotions = {name: (segment.emotions or {}).get(name) for name in EMOTIONS}
+    sentiment = {f"sentiment_{name}": (segment.sentiment or {}).get(name) for name in POLARITIES}
+    return {
+        "trajectory_id": trajectory_id,
+        "index": segment.index,
+        "text": segment.text,
+        **emotions,
+        **sentiment,
+        "dominant_emotion": segment.dominant,
+    }
+
+
+def _transition(trajectory_id: int, transition: Transition) -> dict[str, Any]:
+    return {
+        "trajectory_id": trajectory_id,
+        "from_index": transition.from_index,
+        "to_index": transition.to_index,
+        "from_emotion": transition.from_emotion,
+        "to_emotion": transition.to_emotion,
+        "intensity_change": transition.intensity_change,
+        "type": transition.type,
+    }
