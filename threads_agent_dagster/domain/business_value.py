@@ -6,10 +6,8 @@ come only from `Assumptions`, which the reader can see and change.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 Period = Literal["day", "week", "month", "year"]
 Kind = Literal["money", "time", "percent", "points"]

@@ -13,6 +13,8 @@ from typing import Any, Final, Generic, TypeVar
 
 EARLIEST_YEAR: Final = 2005  # git's first year: an earlier clock was never set
 TITLE_LIMIT: Final = 255
+BODY_LIMIT: Final = 65_536  # GitHub's own limits for the text and
+FILE_LIMIT: Final = 3_000  # the file list of a pull request
 
 BOT: Final = re.compile(
     r"(\[bot\]|-bot$|^bot@|^(dependabot|renovate|greenkeeper|snyk|pre-commit-ci|github-actions|mergify|imgbot)\b)",
@@ -140,6 +142,10 @@ def title_of(text: str, otherwise: str) -> str:
     """The first line of a text, cut to the length that a title may have."""
     line = text.strip().split("\n", 1)[0].strip() or otherwise
     return line if len(line) <= TITLE_LIMIT else line[: TITLE_LIMIT - 1] + "…"
+
+
+def body_of(text: str) -> str:
+    return text.strip()[:BODY_LIMIT]
 
 
 def is_bot(person: Person) -> bool:

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from threads_agent_dagster.domain.changes import (
+    FILE_LIMIT,
     Change,
+    FileChange,
     GitCommit,
     Ignored,
     IgnoreRule,
     Person,
+    body_of,
     co_authors,
     first_reason,
     is_bot,
@@ -59,12 +62,12 @@ def _change(commit: GitCommit, repository: str) -> Change:
         source_id=commit.sha,
         repository=repository,
         title=title_of(title, commit.sha[:12]),
-        body=body,
+        body=body_of(body),
         author_name=author.name,
         author_email=author.email,
         author_login=author.login,
         co_authors=_others(commit, author),
-        files=commit.files,
+        files=_largest(commit.files),
         changed_files=len(commit.files),
         additions=_total(file.additions for file in commit.files),
         deletions=_total(file.deletions for file in commit.files),
@@ -80,6 +83,12 @@ def _others(commit: GitCommit, author: Person) -> tuple[Person, ...]:
     people = (*commit.side_authors, *co_authors(commit.message))
     others = {person.email: person for person in people if person.email != author.email and not is_bot(person)}
     return tuple(others.values())
+
+
+def _largest(files: tuple[FileChange, ...]) -> tuple[FileChange, ...]:
+    if len(files) <= FILE_LIMIT:
+        return files
+    return tuple(sorted(files, key=lambda file: -((file.additions or 0) + (file.deletions or 0)))[:FILE_LIMIT])
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -17,6 +17,7 @@ from threads_agent_dagster.domain.changes import (
     Ignored,
     IgnoreRule,
     Person,
+    body_of,
     co_authors,
     first_reason,
     is_bot,
@@ -198,7 +199,7 @@ DELIVERY_RULES: Final[dict[str, tuple[Rule, ...]]] = {
 
 def _pull_request(payload: Payload, received_at: datetime) -> list[Change]:
     pull, repository = _object(payload, "pull_request"), _repository(payload)
-    number, author, body = _identity(pull, "number"), _user(_maybe(pull, "user")), _text(pull.get("body"))
+    number, author, body = _identity(pull, "number"), _user(_maybe(pull, "user")), body_of(_text(pull.get("body")))
     return [
         Change(
             source_type="github_pr",
@@ -280,7 +281,7 @@ def _pushed_commit(commits: Sequence[Payload], received_at: datetime) -> GitComm
         files=tuple(FileChange(path) for path in dict.fromkeys(_paths(commits))),
         side_commits=len(side),
         side_authors=tuple(dict.fromkeys(_user(_maybe(one, "author")) for one in side)),
-        side_started_at=min((at for one in side if (at := _moment(one.get("timestamp")))), default=None),
+        side_started_at=min((begun for one in side if (begun := _moment(one.get("timestamp")))), default=None),
     )
 
 
@@ -302,7 +303,7 @@ def _issue(payload: Payload, received_at: datetime) -> list[Change]:
             repository=repository,
             source_url=_text_or_none(issue.get("html_url")),
             title=title_of(_text(issue.get("title")), f"Issue {number}"),
-            body=_text(issue.get("body")),
+            body=body_of(_text(issue.get("body"))),
             author_name=author.name,
             author_email=author.email,
             author_login=author.login,
@@ -326,7 +327,7 @@ def _release(payload: Payload, received_at: datetime) -> list[Change]:
             repository=repository,
             source_url=_text_or_none(release.get("html_url")),
             title=title_of(_text(release.get("name")), f"Release {tag}"),
-            body=_text(release.get("body")),
+            body=body_of(_text(release.get("body"))),
             author_name=author.name,
             author_email=author.email,
             author_login=author.login,
