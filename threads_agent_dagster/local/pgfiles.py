@@ -21,6 +21,7 @@ import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from threads_agent_dagster.errors import ConfigurationError
 
@@ -36,7 +37,7 @@ class Account:
     gid: int | None
 
     @property
-    def popen(self) -> dict[str, int | list[int]]:
+    def popen(self) -> dict[str, Any]:
         """The arguments of subprocess that drop to this account; empty for the current user."""
         if self.uid is None or self.gid is None:
             return {}
@@ -114,10 +115,10 @@ def _shelter(asked: Path) -> Path:
 
 def _runs(program: Path, account: Account) -> bool:
     try:
-        result = subprocess.run([program, "--version"], cwd="/", capture_output=True, check=False, **account.popen)  # type: ignore[call-overload]
+        result = subprocess.run([program, "--version"], cwd="/", capture_output=True, check=False, **account.popen)
     except PermissionError:
         return False
-    return bool(result.returncode == 0)
+    return result.returncode == 0
 
 
 def _copy_server(wheel: Path, target: Path) -> None:

@@ -1,0 +1,109 @@
+"""Finding and ending processes by what they are, never by a number in a file that may be another program's by now."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+MARKER = "THREADS_AGENT_SUPERVISED_BY"  # in the environment of every process that a supervisor starts, and its children
+FAST_SECONDS = 20.0
+QUICK_SECONDS = 5.0
+KILL_SECONDS = 5.0
+
+
+def marked(prefix: str) -> list[psutil.Process]:
+    """The living processes whose marker begins with `prefix`, in whatever session they are."""
+    return list(_living(lambda process: process.environ().get(MARKER, "").startswith(prefix)))
+
+
+def end_marked(prefix: str, grace_seconds: float) -> None:
+    """SIGTERM to all marked processes, SIGKILL to those that still run after the grace period."""
+    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
+        processes = marked(prefix)
+        if not processes:
+            return
+        for process in processes:
+            _send(process, number)
+        psutil.wait_procs(processes, timeout=seconds)
+
+
+def end_server(cluster: Path) -> None:
+    """End every process of the PostgreSQL server on `cluster`: SIGINT (fast), SIGQUIT (immediate), SIGKILL.
+
+    They are known by name and working folder, so the orphaned backends of a killed postmaster are found as well.
+    """
+    folder = str(cluster.resolve())
+    for number, seconds in (
+        (signal.SIGINT, FAST_SECONDS),
+        (signal.SIGQUIT, QUICK_SECONDS),
+        (signal.SIGKILL, KILL_SECONDS),
+    ):
+        processes = list(_living(lambda process: process.name() == "postgres" and process.cwd() == folder))
+        if not processes:
+            return
+        for process in _leaders(processes) if number == signal.SIGINT else processes:
+            _send(process, number)
+        psutil.wait_procs(processes, timeout=seconds)
+
+
+def listener(port: int) -> psutil.Process | None:
+    """The process that listens on a TCP port, as far as this user may see it."""
+    for process in psutil.process_iter():
+        try:
+            connections = process.net_connections(kind="tcp")
+        except psutil.Error:
+            continue
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
+            return process
+    return None
+
+
+def describe(process: psutil.Process) -> str:
+    """`name (process 123)`, or the number alone when the process has gone."""
+    try:
+        return f"{process.name()} (process {process.pid})"
+    except psutil.Error:
+        return f"process {process.pid}"
+
+
+def same_process(pid: int, create_time: float) -> psutil.Process | None:
+    """The living process with this number that was born at this time (s since 1970); a zombie is not living."""
+    try:
+        process = psutil.Process(pid)
+        born = process.create_time()
+        living = process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None
+    return process if living and abs(born - create_time) < 0.1 else None
+
+
+def _living(wanted: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            if wanted(process) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except psutil.Error:  # gone meanwhile, or another user's
+            continue
+
+
+def _leaders(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """The postmaster; without one, the orphaned backends (SIGINT cancels their query, then they see the loss)."""
+    ids = {process.pid for process in processes}
+    return [process for process in processes if _parent_id(process) not in ids]
+
+
+def _parent_id(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

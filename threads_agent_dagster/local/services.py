@@ -1,0 +1,196 @@
+"""What a supervisor looks after: programs, the embedded PostgreSQL, and the watchdog that outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+from threads_agent_dagster.errors import Unavailable
+from threads_agent_dagster.local.ports import is_free
+from threads_agent_dagster.local.postgres import EmbeddedPostgres
+from threads_agent_dagster.local.processes import MARKER, describe, end_marked, listener
+
+
+class Service(Protocol):
+    """Something that runs, can be seen to have died, and can be started again."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def log(self) -> Path: ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def start(self) -> None:
+        """Begin; raises Unavailable or Conflict when that is not possible now."""
+
+    def is_alive(self) -> bool: ...
+
+    def is_ready(self) -> bool:
+        """Whether it answers. Called again and again, so it returns within seconds."""
+
+    def stop(self) -> None:
+        """End it and all that it began; returns when nothing of it is left."""
+
+    def exit_reason(self) -> str:
+        """Why it is not alive, in words."""
+
+
+@dataclass
+class Program:
+    """A command with its log file, the ports it listens on and a question that tells when it is ready."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+    log: Path
+    home_key: str
+    ready: Callable[[], bool]
+    ports: Sequence[int] = ()
+    host: str = "127.0.0.1"
+    grace_seconds: float = 10.0
+    after_end: Callable[[], None] | None = None  # what must be put right when it died, before it starts again
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def _marker(self) -> str:
+        return f"{self.home_key}/{self.name}/"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start it, after ending what an earlier life left: two listeners on one port would share its requests."""
+        if self._process is not None:
+            self.stop()
+            if self.after_end is not None:
+                self.after_end()
+        self._refuse_second_listener()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env={**self.environment, MARKER: self._marker},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor only, which stops in order
+            )
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def is_ready(self) -> bool:
+        return self.ready()
+
+    def stop(self) -> None:
+        end_marked(self._marker, self.grace_seconds)
+        if self._process is not None:
+            self._process.wait()
+
+    def exit_reason(self) -> str:
+        return "it was never started" if self._process is None else _reason(self._process.poll())
+
+    def _refuse_second_listener(self) -> None:
+        for port in self.ports:
+            if not is_free(port, self.host):
+                holder = listener(port)
+                by = describe(holder) if holder else "another user's process"
+                raise Unavailable(f"{self.name} needs port {port}, which {by} has taken")
+
+
+@dataclass
+class Database:
+    """The embedded PostgreSQL as a service."""
+
+    server: EmbeddedPostgres
+    name: str = "postgres"
+
+    @property
+    def log(self) -> Path:
+        return self.server.log
+
+    @property
+    def pid(self) -> int | None:
+        return self.server.pid
+
+    def start(self) -> None:
+        self.server.start()
+
+    def is_alive(self) -> bool:
+        return self.server.is_alive()
+
+    def is_ready(self) -> bool:
+        return self.server.is_alive()
+
+    def stop(self) -> None:
+        self.server.stop()
+
+    def exit_reason(self) -> str:
+        return _reason(self.server.exit_code)
+
+
+@dataclass
+class Watchdog:
+    """The process that sweeps when the supervisor is killed; it holds the supervisor's lock as long."""
+
+    home_key: str
+    log: Path
+    lock: IO[str]
+    cluster: Path | None
+    name: str = "watchdog"
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        clusters = [] if self.cluster is None else [str(self.cluster)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "threads_agent_dagster.local.watchdog", self.home_key, *clusters],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[self.lock.fileno()],
+                start_new_session=True,
+            )
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def is_ready(self) -> bool:
+        return self.is_alive()
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait()
+
+    def exit_reason(self) -> str:
+        return "it was never started" if self._process is None else _reason(self._process.poll())
+
+
+def _reason(code: int | None) -> str:
+    if code is None:
+        return "it still runs"
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def base_environment() -> dict[str, str]:
+    """This process's environment without what would let a folder of the user's shadow our modules."""
+    drop = {"PYTHONPATH", "PYTHONHOME", MARKER}
+    return {name: value for name, value in os.environ.items() if name not in drop} | {"PYTHONSAFEPATH": "1"}
