@@ -1,30 +1,42 @@
-"""What a change amounts to: category, impact, complexity, skills and claimed value, each with its evidence."""
+"""What a change amounts to: category, impact, complexity, skills and claimed value, each with its evidence.
+
+Both scores are sums of named rules whose weights add up to 100. A rule earns `weight * input / (input + half)`: nothing
+for nothing, half its weight at `half`, never all of it, and never less for more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from threads_agent_dagster.domain.business_value import BusinessValue
+from threads_agent_dagster.domain.business_value import BusinessValue, read_business_value
+from threads_agent_dagster.domain.categories import CATEGORIES, Category, categorize, is_breaking
 from threads_agent_dagster.domain.changes import Change
+from threads_agent_dagster.domain.footprint import Footprint, footprint
+from threads_agent_dagster.domain.skills import Skill, skills
 
-CATEGORIES: Final = (
-    "feature",
-    "optimization",
-    "bugfix",
-    "infrastructure",
-    "documentation",
-    "testing",
-    "security",
-    "performance",
-    "architecture",
-    "content",
-    "business",
-    "milestone",
-)
+__all__ = ["CATEGORIES", "SCORER_VERSION", "SOURCE_TYPES", "RulePoints", "Score", "score"]
+
 SOURCE_TYPES: Final = ("git", "github", "github_pr", "ci", "manual", "api", "threads", "prometheus", "webhook")
 
 SCORER_VERSION: Final = "1"
+
+# The share of the rule "kind of change" that a category earns: a convention, argued in docs/achievements.md.
+KIND: Final[Mapping[str, float]] = {
+    "security": 1.0,
+    "milestone": 1.0,
+    "feature": 0.9,
+    "performance": 0.9,
+    "business": 0.8,
+    "architecture": 0.7,
+    "bugfix": 0.6,
+    "optimization": 0.5,
+    "infrastructure": 0.5,
+    "testing": 0.4,
+    "content": 0.4,
+    "documentation": 0.3,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +47,6 @@ class RulePoints:
     input: str | float | None
     weight: float
     points: float
-
-
-@dataclass(frozen=True, slots=True)
-class Skill:
-    name: str
-    evidence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +65,82 @@ class Score:
     skills: tuple[Skill, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that a rule may look at."""
+
+    change: Change
+    footprint: Footprint
+    category: Category
+    value: BusinessValue | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`half` is the input that earns half the weight; without it the input is itself the share, 0 to 1."""
+
+    name: str
+    weight: float
+    half: float | None
+    read: Callable[[Evidence], float | None]
+
+    def points(self, evidence: Evidence) -> RulePoints:
+        value = self.read(evidence)
+        return RulePoints(self.name, value, self.weight, round(self.weight * self._share(value), 2))
+
+    def _share(self, value: float | None) -> float:
+        if value is None or value <= 0:
+            return 0.0
+        return min(value, 1.0) if self.half is None else value / (value + self.half)
+
+
+def _beyond_the_first(count: int | None) -> float | None:
+    return None if count is None else float(max(count - 1, 0))
+
+
+IMPACT_RULES: Final = (
+    Rule("kind of change", 22, None, lambda e: KIND[e.category.name]),
+    Rule("size: hand-written lines", 18, 150, lambda e: e.footprint.lines),
+    Rule("reach: areas of the project", 14, 3, lambda e: e.footprint.areas),
+    Rule("claimed outcome: confidence of the best claim", 14, None, lambda e: e.value.confidence if e.value else 0.0),
+    Rule("tests come along: lines added", 10, 40, lambda e: e.footprint.test_lines),
+    Rule("documentation comes along: lines added", 5, 20, lambda e: e.footprint.docs_lines),
+    Rule("reviewed by others: people", 7, 1, lambda e: e.change.reviewers),
+    Rule("discussed: comments", 5, 5, lambda e: e.change.comments),
+    Rule("breaks a contract on purpose", 5, None, lambda e: float(is_breaking(e.change))),
+)
+
+COMPLEXITY_RULES: Final = (
+    Rule("size: hand-written lines", 28, 250, lambda e: e.footprint.lines),
+    Rule("files", 18, 8, lambda e: e.footprint.files),
+    Rule("areas of the project", 14, 4, lambda e: e.footprint.areas),
+    Rule("reworked code: lines removed", 12, 80, lambda e: e.footprint.removed_lines),
+    Rule("languages beyond the first", 10, 2, lambda e: _beyond_the_first(e.footprint.languages)),
+    Rule("kinds of files beyond the first", 8, 2, lambda e: _beyond_the_first(len(e.footprint.roles) or None)),
+    Rule("commits beyond the first", 5, 4, lambda e: _beyond_the_first(e.change.commits)),
+    Rule("discussed: comments", 5, 8, lambda e: e.change.comments),
+)
+
+
 def score(change: Change) -> Score:
-    raise NotImplementedError
+    touched = footprint(change)
+    value = read_business_value(f"{change.title}\n{change.body}")
+    evidence = Evidence(change, touched, categorize(change, touched.roles), value)
+    impact = tuple(rule.points(evidence) for rule in IMPACT_RULES)
+    complexity = tuple(rule.points(evidence) for rule in COMPLEXITY_RULES)
+    return Score(
+        category=evidence.category.name,
+        category_evidence=evidence.category.evidence,
+        impact_score=total(impact),
+        complexity_score=total(complexity),
+        impact_rules=impact,
+        complexity_rules=complexity,
+        business_value=value,
+        time_saved_hours=value.hours_per_year() if value else None,
+        performance_improvement_pct=value.performance_improvement_pct if value else None,
+        skills=skills(change.files),
+    )
+
+
+def total(rules: tuple[RulePoints, ...]) -> float:
+    return round(sum(rule.points for rule in rules), 2)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
-Role = Literal["code", "test", "docs", "infrastructure", "configuration", "generated", "other"]
+Role = Literal["code", "test", "docs", "infrastructure", "configuration", "data", "generated", "other"]
 
 LANGUAGES: Final[dict[str, str]] = {
     "bash": "Shell", "c": "C", "cc": "C++", "clj": "Clojure", "cpp": "C++", "cs": "C#", "css": "CSS", "cu": "CUDA",
@@ -28,6 +28,10 @@ DOCS_EXTENSIONS: Final = frozenset({"md", "mdx", "rst", "adoc", "txt", "tex"})
 DOCS_NAMES: Final = frozenset({"readme", "changelog", "contributing", "license", "notice", "authors", "security"})
 DOCS_FOLDERS: Final = frozenset({"docs", "doc", "documentation"})
 CONFIGURATION_EXTENSIONS: Final = frozenset({"yaml", "yml", "toml", "ini", "cfg", "json", "conf", "env", "properties"})
+
+DATA_EXTENSIONS: Final = frozenset(
+    {"csv", "tsv", "parquet", "npy", "npz", "jsonl", "svg", "png", "jpg", "jpeg", "gif", "pdf", "ipynb"}
+)
 
 TEST_FOLDERS: Final = frozenset({"test", "tests", "spec", "specs", "__tests__", "e2e", "testdata", "fixtures"})
 TEST_NAME: Final = re.compile(r"(^test_|^conftest\.py$|_test\.|_spec\.|\.test\.|\.spec\.|Tests?\.(java|kt|cs)$)")
@@ -63,11 +67,13 @@ def language(path: str) -> str | None:
 
 @lru_cache(maxsize=65536)
 def role(path: str) -> Role:
-    """The first of these that the path says: generated, test, docs, infrastructure, code, configuration, other."""
+    """The first that the path says of: generated, data, test, docs, infrastructure, code, configuration, other."""
     pure = PurePosixPath(path)
     folders, name, ext = {part.lower() for part in pure.parts[:-1]}, pure.name, extension(path)
     if folders & GENERATED_FOLDERS or GENERATED_NAME.search(name):
         return "generated"
+    if ext in DATA_EXTENSIONS:
+        return "data"
     if folders & TEST_FOLDERS or TEST_NAME.search(name):
         return "test"
     if _is_docs(folders, name, ext):
