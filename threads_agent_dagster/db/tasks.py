@@ -1,10 +1,14 @@
-"""The state of tasks as their pending rows move: processing, completed, failed."""
+"""What was asked for, and its state as the pending rows move: queued, processing, completed, failed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from threads_agent_dagster.db.pending import Claimed
 
@@ -52,3 +56,47 @@ def fail(connection: Connection, dead: Mapping[str, str]) -> None:
 def task_id(key: str) -> int:
     """The id in `task:<id>`."""
     return int(key.removeprefix(_PREFIX))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as its caller sees it; `post_id` is the post that it made."""
+
+    id: int
+    type: str
+    payload: Mapping[str, Any]
+    priority: int
+    status: str
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    error: str | None
+    retry_count: int
+    post_id: int | None
+
+
+_INSERT = text(
+    "INSERT INTO tasks (type, payload, priority) VALUES (:type, :payload, :priority) RETURNING id, created_at"
+).bindparams(bindparam("payload", type_=JSONB))
+
+
+def insert(connection: Connection, type_: str, payload: Mapping[str, Any], priority: int) -> tuple[int, datetime]:
+    """Adds a queued task; returns its id and when it was created."""
+    parameters = {"type": type_, "payload": payload, "priority": priority}
+    row = connection.execute(_INSERT, parameters).one()
+    return row.id, row.created_at
+
+
+_FIND = text("""
+    SELECT tasks.id, type, payload, tasks.priority, status, created_at, started_at, completed_at,
+        coalesce(error_message, waiting.error) AS error, retry_count, posts.id AS post_id
+    FROM tasks LEFT JOIN posts ON posts.task_id = tasks.id
+    LEFT JOIN pending AS waiting ON waiting.key = 'task:' || tasks.id AND waiting.asset = CASE type
+        WHEN 'content.generation' THEN 'posts' WHEN 'emotion.analysis' THEN 'emotion_trajectories' ELSE 'achievements' END
+    WHERE tasks.id = :id
+""")
+
+
+def find(connection: Connection, id_: int) -> Task | None:
+    row = connection.execute(_FIND, {"id": id_}).one_or_none()
+    return None if row is None else Task(**row._mapping)

@@ -130,7 +130,7 @@ def _averages(arc: Trajectory) -> dict[str, float | None]:
 
 
 def _segment(trajectory_id: int, segment: Segment) -> dict[str, Any]:
-    emotions = {name: (segment.emotions or {}).get(name) for name in EMOTIONS}
+    emotions: dict[str, float | None] = {name: (segment.emotions or {}).get(name) for name in EMOTIONS}
     sentiment = {f"sentiment_{name}": (segment.sentiment or {}).get(name) for name in POLARITIES}
     return {
         "trajectory_id": trajectory_id,

@@ -47,7 +47,7 @@ CREATE TABLE git_commits (
     repository TEXT NOT NULL,
     sha TEXT NOT NULL,
     day DATE NOT NULL,
-    commit JSONB NOT NULL,
+    change JSONB NOT NULL,
     CONSTRAINT git_commits_pkey PRIMARY KEY (id),
     CONSTRAINT uq_git_commits_repository_sha UNIQUE (repository, sha),
     CONSTRAINT fk_git_commits_import_id FOREIGN KEY(import_id) REFERENCES imports (id) ON DELETE CASCADE

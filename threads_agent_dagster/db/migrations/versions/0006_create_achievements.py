@@ -32,7 +32,7 @@ CREATE TABLE achievements (
     time_saved_hours DOUBLE PRECISION,
     performance_improvement_pct DOUBLE PRECISION,
     source_type source_type_enum NOT NULL,
-    source_key TEXT,
+    source_key TEXT DEFAULT 'manual:' || gen_random_uuid() NOT NULL,
     source_id VARCHAR(255),
     source_url VARCHAR(500),
     repository TEXT,
@@ -56,6 +56,9 @@ CREATE TABLE achievements (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     deleted_at TIMESTAMP WITH TIME ZONE,
+    edited_fields TEXT[] DEFAULT '{}'::text[] NOT NULL,
+    edited_at TIMESTAMP WITH TIME ZONE,
+    edited_by TEXT,
     run_id TEXT,
     code_version TEXT,
     CONSTRAINT achievements_pkey PRIMARY KEY (id),
@@ -76,7 +79,7 @@ CREATE INDEX idx_achievements_composite ON achievements
 CREATE INDEX idx_achievements_impact ON achievements (impact_score DESC);
 CREATE INDEX idx_achievements_import_id ON achievements (import_id) WHERE import_id IS NOT NULL;
 CREATE INDEX idx_achievements_inbox_id ON achievements (inbox_id) WHERE inbox_id IS NOT NULL;
-CREATE INDEX idx_achievements_merge_sha ON achievements (merge_sha) WHERE merge_sha IS NOT NULL;
+CREATE UNIQUE INDEX idx_achievements_merge_sha ON achievements (merge_sha) WHERE merge_sha IS NOT NULL;
 CREATE INDEX idx_achievements_portfolio ON achievements (portfolio_ready, display_priority);
 CREATE INDEX idx_achievements_source ON achievements (source_type, source_id);
 

@@ -1,0 +1,49 @@
+"""The migrations and the metadata describe one schema, and every migration can be undone."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from threads_agent_dagster.db import migrate
+from threads_agent_dagster.db.engine import make_engine
+from threads_agent_dagster.db.tables import metadata
+from threads_agent_dagster.errors import ConfigurationError
+
+LEFTOVERS = text("""
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
+    UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype = 'e'
+""")
+
+
+def test_metadata_equals_the_migrated_database(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_every_migration_goes_up_and_down(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    assert migrate.current(empty_database_url) == migrate.head()
+    migrate.downgrade(empty_database_url, "base")
+    engine = make_engine(empty_database_url)
+    with engine.connect() as connection:
+        assert connection.execute(LEFTOVERS).all() == []
+    engine.dispose()
+    migrate.upgrade(empty_database_url)
+    assert migrate.current(empty_database_url) == migrate.head()
+
+
+def test_one_line_of_migrations_with_one_head() -> None:
+    """The predecessor's failure obs-24: three heads, and an upgrade that created nothing."""
+    assert sorted(migrate.known_revisions())[-1] == migrate.head()
+
+
+def test_data_of_a_newer_version_is_refused(database_url: str, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_from_the_future'"))
+    with pytest.raises(ConfigurationError, match="9999_from_the_future.*newer version"):
+        migrate.upgrade(database_url)

@@ -1,0 +1,168 @@
+"""Reads the evidence that waits for a score, stores scored achievements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, literal, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from threads_agent_dagster.db.pending import REMARK, Days
+from threads_agent_dagster.db.tables import achievements
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an achievement is made from: a delivery, an imported commit, or what a person wrote down.
+
+    `key` is the pending row that asked; exactly one of body, change and written is there.
+    """
+
+    key: str
+    inbox_id: int | None
+    event: str | None
+    body: bytes | None
+    received_at: datetime | None
+    commit_id: int | None
+    change: Mapping[str, Any] | None
+    import_id: int | None
+    written: Mapping[str, Any] | None
+
+
+_EVIDENCE = text("""
+    SELECT asked.key, inbox.id AS inbox_id, inbox.event, inbox.body, inbox.received_at,
+        git_commits.id AS commit_id, git_commits.change,
+        coalesce(git_commits.import_id, written.import_id) AS import_id,
+        CASE WHEN inbox.id IS NULL AND git_commits.id IS NULL THEN to_jsonb(written) END AS written
+    FROM (
+        SELECT key, substr(key, 7)::bigint AS inbox_id, NULL::bigint AS commit_id, NULL::bigint AS achievement_id
+        FROM unnest(cast(:keys AS text[])) AS key WHERE key LIKE 'inbox:%'
+        UNION ALL
+        SELECT key, NULL, substr(key, 8)::bigint, NULL
+        FROM unnest(cast(:keys AS text[])) AS key WHERE key LIKE 'commit:%'
+        UNION ALL
+        SELECT key, inbox_id, CASE WHEN inbox_id IS NULL THEN commit_id END, id
+        FROM unnest(cast(:keys AS text[])) AS key JOIN achievements ON key = 'achievement:' || id
+        UNION ALL
+        SELECT key, inbox_id, CASE WHEN inbox_id IS NULL THEN commit_id END, achievements.id
+        FROM unnest(cast(:keys AS text[])) AS key JOIN tasks ON key = 'task:' || tasks.id
+        JOIN achievements ON achievements.id = (tasks.payload ->> 'achievement_id')::bigint
+    ) AS asked
+    LEFT JOIN inbox ON inbox.id = asked.inbox_id
+    LEFT JOIN git_commits ON git_commits.id = asked.commit_id
+    LEFT JOIN achievements AS written ON written.id = asked.achievement_id
+""")
+
+
+def read_evidence(connection: Connection, keys: Sequence[str]) -> list[Evidence]:
+    """What is behind `inbox:<id>`, `commit:<id>`, `achievement:<id>` and `task:<id>`; what is gone has no evidence."""
+    found = (Evidence(**row._mapping) for row in connection.execute(_EVIDENCE, {"keys": list(keys)}))
+    return [one for one in found if one.body is not None or one.change is not None or one.written is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An achievement that is there already."""
+
+    id: int
+    source_key: str
+    source_type: str
+    merge_sha: str | None
+
+
+_KNOWN = text("""
+    SELECT id, source_key, source_type::text, merge_sha FROM achievements
+    WHERE source_key = ANY(:keys) OR merge_sha = ANY(:shas) ORDER BY id FOR UPDATE
+""")
+
+
+def lock_known(connection: Connection, source_keys: Iterable[str], merge_shas: Iterable[str]) -> list[Known]:
+    """The achievements under any of the source keys or merge SHAs, held until the transaction ends."""
+    rows = connection.execute(_KNOWN, {"keys": list(source_keys), "shas": list(merge_shas)})
+    return [Known(*row) for row in rows]
+
+
+_RENAME = update(achievements).where(achievements.c.id == bindparam("known_id")).values(source_key=bindparam("to"))
+
+
+def rename(connection: Connection, source_keys: Mapping[int, str]) -> None:
+    """Gives achievements the key of a richer source that tells of the same change."""
+    if source_keys:
+        rows = [{"known_id": id_, "to": key} for id_, key in sorted(source_keys.items())]
+        connection.execute(_RENAME, rows)
+
+
+_EDITABLE = ("title", "category", "description")
+
+
+def store_achievements(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds or re-scores achievements by source key; what a person edited stays as it is."""
+    if not rows:
+        return
+    statement = upsert(achievements)
+    replaced: dict[str, Any] = {name: statement.excluded[name] for name in rows[0] if name != "source_key"}
+    for name in _EDITABLE:
+        edited = literal(name) == achievements.c.edited_fields.any_()
+        replaced[name] = case((edited, achievements.c[name]), else_=statement.excluded[name])
+    for name in ("inbox_id", "commit_id", "import_id"):
+        replaced[name] = text(f"coalesce(excluded.{name}, achievements.{name})")
+    connection.execute(statement.on_conflict_do_update(index_elements=["source_key"], set_=replaced), list(rows))
+
+
+_LINK = (
+    update(achievements)
+    .where(achievements.c.id == bindparam("known_id"), achievements.c.commit_id.is_(None))
+    .values(commit_id=bindparam("commit"))
+)
+
+
+def link_commits(connection: Connection, commits: Mapping[int, int]) -> None:
+    """Notes the commits (achievement id → commit id) of achievements that a richer source already tells of."""
+    if commits:
+        rows = [{"known_id": id_, "commit": commit} for id_, commit in sorted(commits.items())]
+        connection.execute(_LINK, rows)
+
+
+_INBOX = text("""
+    UPDATE inbox SET status = outcome.status, reason = outcome.reason
+    FROM unnest(cast(:ids AS bigint[]), cast(:statuses AS text[]), cast(:reasons AS text[]))
+    AS outcome (id, status, reason) WHERE inbox.id = outcome.id
+""")
+
+
+def settle_inbox(connection: Connection, outcomes: Mapping[int, tuple[str, str | None]]) -> None:
+    """Stores what became of deliveries: id → (processed, ignored or failed; reason)."""
+    if outcomes:
+        statuses, reasons = zip(*outcomes.values(), strict=True)
+        parameters = {"ids": list(outcomes), "statuses": list(statuses), "reasons": list(reasons)}
+        connection.execute(_INBOX, parameters)
+
+
+_STALE = text(f"""
+    INSERT INTO pending (asset, key, day, priority)
+    SELECT 'achievements', key, day, 2 FROM (
+        SELECT 'achievement:' || id AS key, utc_day(completed_at) AS day FROM achievements
+        WHERE utc_day(completed_at) BETWEEN :first AND :last AND deleted_at IS NULL
+        AND (:force OR code_version IS DISTINCT FROM :code_version)
+        UNION ALL
+        SELECT 'inbox:' || id, day FROM inbox WHERE day BETWEEN :first AND :last AND status = 'received'
+        UNION ALL
+        SELECT 'commit:' || git_commits.id, day FROM git_commits
+        WHERE day BETWEEN :first AND :last AND NOT EXISTS (
+            SELECT FROM achievements WHERE achievements.commit_id = git_commits.id
+            OR achievements.merge_sha = git_commits.sha
+        )
+    ) AS stale
+    WHERE NOT EXISTS (SELECT FROM pending AS dead WHERE dead.asset = 'achievements' AND dead.key = stale.key
+        AND dead.dead_at IS NOT NULL AND NOT :force)
+    ORDER BY key {REMARK}
+""")
+
+
+def mark_stale(connection: Connection, days: Days, code_version: str, *, force: bool) -> int:
+    """Marks what is missing or of another version in the range; returns how many."""
+    parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
+    return connection.execute(_STALE, parameters).rowcount

@@ -1,0 +1,20 @@
+"""Folds captured changes into the daily figures behind `dashboard_metrics`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+_KEEP_DAYS = 7
+_NOTE = text("INSERT INTO dashboard_refreshes (folded, run_id, code_version) VALUES (:folded, :run_id, :code_version)")
+_FORGET = text(
+    "DELETE FROM dashboard_refreshes WHERE refreshed_at < now() - make_interval(days => :days) "
+    "AND id < (SELECT max(id) FROM dashboard_refreshes)"
+)
+
+
+def refresh(connection: Connection, run_id: str | None, code_version: str) -> int:
+    """Folds what changed since the last time and notes who did it; returns how many changes."""
+    folded: int = connection.execute(text("SELECT refresh_dashboard_metrics()")).scalar_one()
+    connection.execute(_NOTE, {"folded": folded, "run_id": run_id, "code_version": code_version})
+    connection.execute(_FORGET, {"days": _KEEP_DAYS})
+    return folded

@@ -1,0 +1,64 @@
+"""Observations become the statistics of each variant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from threads_agent_dagster.db import experiments as db
+from threads_agent_dagster.db.experiments import Observed
+from threads_agent_dagster.domain.experiments import variant_statistics
+from threads_agent_dagster.work.drain import Job, Origin
+
+ASSET = "variant_performance"
+Statistics = Mapping[str, Any]
+
+
+def job(code_version: str) -> Job[list[Observed], Statistics]:
+    """How `variant_performance` is made."""
+    return Job(
+        asset=ASSET,
+        code_version=code_version,
+        load=lambda connection, rows: db.read_observed(connection, [row.key for row in rows]),
+        compute=statistics,
+        store=store,
+        stale=lambda connection, _, force: db.mark_stale(connection, code_version, force=force),
+        batch_size=5000,
+    )
+
+
+def statistics(observed: Sequence[Observed]) -> Mapping[str, Statistics]:
+    """Pending key → the columns of `variant_performance`; NULL for what was never shown."""
+    measured = variant_statistics([one.impressions for one in observed], [one.successes for one in observed])
+    columns = {
+        "mean_performance": measured.mean,
+        "variance": measured.variance,
+        "ci_low": measured.ci_low,
+        "ci_high": measured.ci_high,
+        "confidence_level": measured.confidence_level,
+    }
+    return {
+        one.key: {
+            "variant_id": one.variant_id,
+            "dimensions": dict(one.dimensions),
+            "impressions": one.impressions,
+            "successes": one.successes,
+            "last_used": one.last_used,
+            **{name: _null_if_nan(values[i]) for name, values in columns.items()},
+        }
+        for i, one in enumerate(observed)
+    }
+
+
+def _null_if_nan(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def store(connection: Connection, results: Mapping[str, Statistics], origin: Origin) -> set[str]:
+    """Stores the statistics of a batch."""
+    made_by = {"run_id": origin.run_id, "code_version": origin.code_version}
+    db.store_performance(connection, [{**row, **made_by} for row in results.values()])
+    return set()
