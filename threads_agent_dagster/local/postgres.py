@@ -50,6 +50,7 @@ class EmbeddedPostgres:
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._socket_dir: Path | None = None
+        self._launched = False  # once clients know the port, a new server takes that one or none
 
     def __enter__(self) -> str:
         return self.start()
@@ -194,11 +195,7 @@ class EmbeddedPostgres:
             raise Unavailable(f"{program} failed in {self._folder}: {done.stderr.strip() or done.stdout.strip()}")
 
     def _launch(self) -> None:
-        port_file = self._folder / "port"
-        port = int(port_file.read_text()) if port_file.exists() else 0
-        if port == 0 or not is_free(port):
-            port = free_ports(1)[0]
-            port_file.write_text(str(port))
+        port = self._choose_port()
         self._socket_dir = Path(tempfile.mkdtemp(prefix="ta-pg-", dir="/tmp"))  # a socket path holds 107 characters
         self._account.own(self._socket_dir, 0o700)
         settings = self._settings | {"port": str(port), "unix_socket_directories": str(self._socket_dir)}
@@ -215,6 +212,16 @@ class EmbeddedPostgres:
             )
         self._await_ready()
         _ensure_database(self.url)
+        self._launched = True
+
+    def _choose_port(self) -> int:
+        """The port of the last time, so that clients of a killed server find the new one; else a free one."""
+        file = self._folder / "port"
+        port = int(file.read_text()) if file.exists() else None
+        if port is None or not (self._launched or is_free(port)):
+            port = free_ports(1)[0]
+            file.write_text(str(port))
+        return port
 
     def _await_ready(self) -> None:
         maintenance = database_url(self.url, "postgres")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -188,9 +187,3 @@ def _reason(code: int | None) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit code {code}"
-
-
-def base_environment() -> dict[str, str]:
-    """This process's environment without what would let a folder of the user's shadow our modules."""
-    drop = {"PYTHONPATH", "PYTHONHOME", MARKER}
-    return {name: value for name, value in os.environ.items() if name not in drop} | {"PYTHONSAFEPATH": "1"}

@@ -1,0 +1,56 @@
+"""`threads-agent ...`: assembles the commands; every failure of ours is one line and a non-zero exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from threads_agent_dagster.commands import platform
+from threads_agent_dagster.errors import ThreadsAgentError
+
+# Groups whose module is imported only when one of them is called: name -> help.
+LATER = {
+    "emotions": "Emotion scores and trajectories.",
+    "experiments": "Experiments, verdicts and their statistics.",
+    "hooks": "Hooks: the first lines of posts.",
+}
+
+
+def assemble(arguments: Sequence[str]) -> typer.Typer:
+    """The whole command; of the groups in LATER only the one that `arguments` call has its commands."""
+    app = typer.Typer(
+        name="threads-agent",
+        help="What you ship and what you post become tables you can trust.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for command in (platform.up, platform.down, platform.status, platform.doctor):
+        app.command()(command)
+    app.add_typer(platform.config, name="config")
+    app.add_typer(platform.db, name="db")
+    for name, text in LATER.items():
+        group = _group(name) if name in arguments[:1] else typer.Typer()
+        app.add_typer(group, name=name, help=text)
+    return app
+
+
+def main() -> None:
+    """The entry point of the script `threads-agent`."""
+    try:
+        assemble(sys.argv[1:])()
+    except ThreadsAgentError as error:
+        sys.stderr.write(f"threads-agent: {' '.join(str(error).split())}\n")
+        raise SystemExit(1) from None
+
+
+def _group(name: str) -> typer.Typer:
+    group: typer.Typer = importlib.import_module(f"threads_agent_dagster.commands.{name}").app
+    return group
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`threads-agent up | down | status | doctor`, `config show`, `db upgrade | check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from threads_agent_dagster.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from threads_agent_dagster.settings import Settings
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder that holds all data; default: THREADS_AGENT_HOME.", metavar="DIR")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Fill it with demo data once it runs.")]
+PortsOption = Annotated[
+    str | None, typer.Option("--ports", help="`auto` chooses free ports instead of the configured ones.")
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Return once it is ready; `threads-agent down` ends it.")]
+
+config = typer.Typer(help="The configuration in effect.", no_args_is_help=True)
+db = typer.Typer(help="The tables of the database.", no_args_is_help=True)
+
+
+def up(
+    home: HomeOption = None, demo: DemoOption = False, ports: PortsOption = None, detach: DetachOption = False
+) -> None:
+    """Start the whole platform on this machine: database, APIs, Dagster, dashboard. Ctrl-C stops it."""
+    from threads_agent_dagster.local import foreground
+
+    if ports not in (None, "auto"):
+        raise typer.BadParameter(
+            "the only value is `auto`; single ports are set by THREADS_AGENT_*_PORT", param_hint="--ports"
+        )
+    run = foreground.detach if detach else foreground.run
+    run(_settings(home), demo=demo, auto_ports=ports == "auto")
+
+
+def down(home: HomeOption = None) -> None:
+    """Stop the platform, wherever it was started."""
+    from threads_agent_dagster.local import platform
+    from threads_agent_dagster.local.home import Home
+
+    stopped = platform.down(Home(_settings(home).home))
+    typer.echo("stopped" if stopped else "nothing was running")
+
+
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What runs, where it answers, how often it was restarted. Exit code 1 when the platform is not ready."""
+    from threads_agent_dagster.local import status as local_status
+    from threads_agent_dagster.local.home import Home
+
+    found = local_status.of(Home(_settings(home).home))
+    typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
+    raise typer.Exit(0 if found.ready else 1)
+
+
+def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Look at everything the platform needs; name what is broken and its remedy. Exit code 1 when something is."""
+    from dataclasses import asdict
+
+    from threads_agent_dagster.local.doctor import Finding, examine
+
+    findings: list[Finding] = []
+    for finding in examine(_settings(home)):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(f"{'ok    ' if finding.ok else 'BROKEN'}  {finding.name}: {finding.detail}")
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@config.command("show")
+def config_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Every setting with its value, by the variable that sets it; secrets are masked."""
+    from threads_agent_dagster.settings import Settings, variable_name
+
+    settings = _settings(home)
+    values = {variable_name(field): _shown(getattr(settings, field)) for field in Settings.model_fields}
+    if as_json:
+        typer.echo(json.dumps(values, indent=2))
+    else:
+        typer.echo("\n".join(f"{name}={'' if value is None else value}" for name, value in values.items()))
+
+
+@db.command("upgrade")
+def db_upgrade(home: HomeOption = None) -> None:
+    """Bring the tables to this version, after a backup of older data."""
+    from threads_agent_dagster.local import schema
+    from threads_agent_dagster.local.home import Home
+
+    settings = _settings(home)
+    place = Home(settings.home)
+    place.create()
+    saved = schema.upgrade(_database_url(settings), place.backups)
+    typer.echo(f"the tables are up to date{f'; the data as they were: {saved}' if saved else ''}")
+
+
+@db.command("check")
+def db_check(home: HomeOption = None) -> None:
+    """Exit code 1 unless the tables are exactly those of this version."""
+    from threads_agent_dagster.local.doctor import migrations
+
+    typer.echo(migrations(_database_url(_settings(home))))
+
+
+def _settings(home: Path | None) -> Settings:
+    from pydantic import ValidationError
+
+    from threads_agent_dagster.settings import Settings
+
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    chosen = settings.home if home is None else home
+    return settings.model_copy(update={"home": chosen.expanduser().absolute()})
+
+
+def _database_url(settings: Settings) -> str:
+    """The configured database, else the one of the running platform."""
+    from threads_agent_dagster.local.endpoints import read
+    from threads_agent_dagster.local.home import Home
+
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return read(Home(settings.home)).database_url
+
+
+def _shown(value: Any) -> str | int | float | None:
+    if value is None or isinstance(value, int | float):
+        return value
+    return str(value)

@@ -1,0 +1,105 @@
+"""Runs a platform in this process, or starts one in the background and waits until it is ready."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from threading import Event
+from types import FrameType
+
+from threads_agent_dagster.errors import Unavailable
+from threads_agent_dagster.local import api_key
+from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, read
+from threads_agent_dagster.local.home import Home
+from threads_agent_dagster.local.platform import Platform
+from threads_agent_dagster.local.programs import environment
+from threads_agent_dagster.local.progress import Progress
+from threads_agent_dagster.settings import Settings
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """A signal asked for the end; not an Exception, so that nothing on the way takes it for a failure."""
+
+
+def run(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
+    """Bring the platform up, keep it running until a signal asks for the end, stop it."""
+    progress = Progress()
+    platform = Platform(settings, progress)
+    try:
+        _on_signals(_raise_stopped)
+        endpoints = platform.start(auto_ports=auto_ports)
+        key = api_key.ensure(platform.home, endpoints.database_url)
+        if demo:
+            _load_demo(platform.home, endpoints, progress)
+        progress.line(summary(platform.home, endpoints, key))
+        platform.watch(Event())
+    except Stopped:
+        progress.line("stopping")
+    finally:
+        _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+        platform.stop()
+
+
+def detach(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
+    """Start `up` in a session of its own; returns when it is ready. Raises Unavailable with its last words."""
+    home = Home(settings.home)
+    home.create()
+    log = home.log("up")
+    options = ["--home", str(home.root), *(["--demo"] if demo else []), *(["--ports", "auto"] if auto_ports else [])]
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "threads_agent_dagster.cli", "up", *options],
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    progress = Progress()
+    with progress.step("Starting in the background"):
+        while not home.endpoints.exists():
+            if child.poll() is not None:
+                raise Unavailable(f"it did not start; {log} ends with: {log.read_text().strip().splitlines()[-1]}")
+            time.sleep(0.2)
+    progress.line(summary(home, read(home), None))
+
+
+def summary(home: Home, endpoints: Endpoints, key: str | None) -> str:
+    """What people need next: the addresses, the key, and a first thing to try."""
+    shown = f"{key}  (shown this once; kept in {home.api_key})" if key else f"in {home.api_key}"
+    lines = ["", "The platform is ready.", f"  dashboard     {endpoints.dash}", f"  Dagster       {endpoints.dagster}"]
+    lines += [f"  {name:13} {getattr(endpoints, name)}" for name in SERVICES[:3]]
+    lines += [f"  API key       {shown}", f"  data          {home.root}", ""]
+    lines += [
+        "Try:",
+        "  threads-agent import git PATH     your own history as achievements",
+        f"  {_example(endpoints, home)}",
+    ]
+    return "\n".join([*lines, "  threads-agent doctor              when something is odd", ""])
+
+
+def _example(endpoints: Endpoints, home: Home) -> str:
+    body = '{"type": "content.generation", "payload": {"topic": "what we shipped this week"}}'
+    return (
+        f'curl -H "Authorization: Bearer $(cat {home.api_key})" -H "Content-Type: application/json" '
+        f"-d '{body}' {endpoints.orchestrator}/task"
+    )
+
+
+def _load_demo(home: Home, endpoints: Endpoints, progress: Progress) -> None:
+    from threads_agent_dagster.local import demo
+
+    demo.load(home, endpoints, progress.line)
+
+
+def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def _on_signals(handler: signal.Handlers | object) -> None:
+    for number in ENDING:
+        signal.signal(number, handler)  # type: ignore[arg-type]
