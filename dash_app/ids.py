@@ -1,0 +1,19 @@
+"""Ids of the components that callbacks speak of."""
+
+from __future__ import annotations
+
+URL = "url"
+CLOCK = "clock"
+PULSE = "pulse"
+HEALED = "healed"
+OUTAGE = "outage"
+TITLE = "title"
+CONTROLS = "controls"
+BODY = "body"
+FILTER = "filter"
+COLOR_SCHEME = "color-scheme"
+
+
+def filter_id(name: object) -> dict[str, object]:
+    """The id of the control that sets the parameter `name` of the page's address."""
+    return {"type": FILTER, "name": name}
