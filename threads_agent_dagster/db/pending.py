@@ -260,12 +260,10 @@ def waiting(connection: Connection) -> list[Waiting]:
     return [Waiting(row.asset, row.day, row.rows, row.newest) for row in connection.execute(_WAITING)]
 
 
-_OPEN_DAYS = text(
-    "SELECT DISTINCT day FROM pending WHERE asset = :asset AND dead_at IS NULL AND day BETWEEN :first AND :last"
-)
+_OPEN_DAYS = text(f"SELECT DISTINCT day FROM pending WHERE {_CLAIMABLE}")
 
 
 def open_days(connection: Connection, asset: str, days: Days) -> set[date]:
-    """Days of the range that still hold rows which are not done and not dead."""
+    """Days of the range that still hold a row which could be claimed now."""
     parameters = {"asset": asset, "first": days.start, "last": days.end}
     return {row.day for row in connection.execute(_OPEN_DAYS, parameters)}

@@ -65,8 +65,8 @@ def _time(name: str, *, required: bool = False, now: bool = False) -> Column[Any
 
 def _json(name: str, default: str | None = "{}") -> Column[Any]:
     if default is None:
-        return Column(name, JSONB)
-    return Column(name, JSONB, nullable=False, server_default=text(f"'{default}'::jsonb"))
+        return Column(name, JSONB(none_as_null=True))
+    return Column(name, JSONB(none_as_null=True), nullable=False, server_default=text(f"'{default}'::jsonb"))
 
 
 def _origin() -> list[Column[Any]]:

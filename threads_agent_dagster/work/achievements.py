@@ -22,6 +22,7 @@ from threads_agent_dagster.errors import InvalidInput
 from threads_agent_dagster.work.drain import Failure, Job, Origin
 
 ASSET = "achievements"
+CODE_VERSION = f"1/{SCORER_VERSION}"  # raise it when the same input gives other rows: history is then stale
 
 # How much a source tells of a change; the richer one describes an achievement that several tell of.
 RICHNESS: Final = {"git": 1, "github": 2, "github_pr": 3}
@@ -52,7 +53,7 @@ class Outcome:
     ignored: str | None
 
 
-def job(code_version: str) -> Job[list[Evidence], Outcome]:
+def job(code_version: str = CODE_VERSION) -> Job[list[Evidence], Outcome]:
     """How `achievements` is made."""
 
     def stale(connection: Connection, days: Days, force: bool) -> int:

@@ -27,6 +27,7 @@ from threads_agent_dagster.domain.emotions import (
 from threads_agent_dagster.work.drain import Job, Origin
 
 ASSET = "emotion_trajectories"
+CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def content_hash(hook: str, body: str) -> str:
     return hashlib.sha256(full_text(hook, body).encode()).hexdigest()
 
 
-def job(code_version: str, scorer_name: str = "accurate") -> Job[list[PostText], ScoredPost]:
+def job(code_version: str = CODE_VERSION, scorer_name: str = "accurate") -> Job[list[PostText], ScoredPost]:
     """How `emotion_trajectories` is made with the named scorer."""
 
     def stale(connection: Connection, days: Days, force: bool) -> int:

@@ -13,9 +13,10 @@ from threads_agent_dagster.domain.engagement import engagement_rate
 from threads_agent_dagster.work.drain import Job, Origin
 
 ASSET = "post_engagement"
+CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
 
 
-def job(code_version: str) -> Job[list[Snapshot], Snapshot]:
+def job(code_version: str = CODE_VERSION) -> Job[list[Snapshot], Snapshot]:
     """How `post_engagement` is made."""
 
     def stale(connection: Connection, days: Days, force: bool) -> int:

@@ -7,6 +7,9 @@ from sqlalchemy import Engine
 from threads_agent_dagster.db import metrics as db
 from threads_agent_dagster.work.drain import Origin
 
+ASSET = "dashboard_metrics"
+CODE_VERSION = "1"
+
 
 def refresh(engine: Engine, origin: Origin) -> int:
     """Folds all captured changes; returns how many."""

@@ -16,6 +16,7 @@ from threads_agent_dagster.errors import InvalidInput
 from threads_agent_dagster.work.drain import Failure, Job, Origin
 
 ASSET = "posts"
+CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
 DEFAULT_PERSONA = "default"
 
 
@@ -32,7 +33,7 @@ class Composed:
         return f"hook:{self.draft.style}"
 
 
-def job(code_version: str) -> Job[list[ContentTask], Composed]:
+def job(code_version: str = CODE_VERSION) -> Job[list[ContentTask], Composed]:
     """How `posts` is made."""
     return Job(
         asset=ASSET,

@@ -1,0 +1,172 @@
+"""What the assets of all nouns share: daily partitions, column schemas, and a run that drains its range."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Table, text
+
+from resources.database import Database
+from threads_agent_dagster.db import checks as db_checks
+from threads_agent_dagster.db.checks import Violations
+from threads_agent_dagster.db.pending import Days
+from threads_agent_dagster.settings import Settings
+from threads_agent_dagster.work.drain import Drained, Job, Origin, drain, open_days
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning)  # we stand on single-run backfills, and test them
+
+DAYS = dg.DailyPartitionsDefinition(start_date="2005-01-01", end_offset=1)  # git's first year; today is a partition
+OWNERS = ["team:platform"]
+SENSOR_TAG = "dagster/sensor_name"
+
+
+class DrainConfig(dg.Config):
+    """`force` makes every row of the range anew, not only what is missing or of another code version."""
+
+    force: bool = False
+
+
+def table_metadata(
+    table: Table, lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None
+) -> dict[str, dg.MetadataValue[Any] | str]:
+    """The table's name and columns; `lineage` names for a column the (asset, column) pairs that it is derived from."""
+    columns = [
+        dg.TableColumn(
+            column.name,
+            type=str(column.type),
+            constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=bool(column.unique)),
+        )
+        for column in table.columns
+    ]
+    metadata: dict[str, Any] = {
+        "dagster/table_name": f"public.{table.name}",
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+    }
+    if lineage:
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(asset_key=asset, column_name=name) for asset, name in inputs]
+                for column, inputs in lineage.items()
+            }
+        )
+    return metadata
+
+
+def sentences(asset: str, checks: Mapping[str, str], *, blocking: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
+    """One check spec per named sentence; the blocking ones look only at rows that the run wrote."""
+    return [dg.AssetCheckSpec(name, asset=asset, blocking=name in blocking) for name in checks]
+
+
+def drain_days(
+    context: dg.AssetExecutionContext,
+    config: DrainConfig,
+    database: Database,
+    job: Job[Any, Any],
+    checks: Mapping[str, str],
+    *,
+    rows_per_day: str,
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Drains the run's days, then materialises them.
+
+    Days that still hold claimable rows when the time is up are not materialised: their rows wait for the next run.
+    `rows_per_day` is a SELECT of (day, rows) between :first and :last.
+    """
+    window = context.partition_key_range
+    days = Days(date.fromisoformat(window.start), date.fromisoformat(window.end))
+    done = _drain(context, config, database, job, days)
+    if left := open_days(database.engine, job.asset, days):
+        _materialise_drained(context, days, left)
+        return
+    counts = _rows_per_day(database, rows_per_day, days)
+    for day in context.partition_keys:
+        context.add_asset_metadata({"dagster/row_count": counts[day]}, partition_key=day)
+    yield dg.MaterializeResult(metadata=_summary(done), check_results=check(database, checks, _scope(context, days)))
+
+
+def drain_all(
+    context: dg.AssetExecutionContext,
+    config: DrainConfig,
+    database: Database,
+    job: Job[Any, Any],
+    checks: Mapping[str, str],
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Drains everything that waits for an unpartitioned asset."""
+    done = _drain(context, config, database, job, None)
+    with database.engine.connect() as connection:
+        rows = connection.execute(text(f"SELECT count(*) FROM {job.asset}")).scalar_one()
+    yield dg.MaterializeResult(
+        metadata=_summary(done) | {"dagster/row_count": rows},
+        check_results=check(database, checks, {"run_id": context.run_id}),
+    )
+
+
+def check(database: Database, checks: Mapping[str, str], parameters: Mapping[str, Any]) -> list[dg.AssetCheckResult]:
+    """Runs all checks of an asset as one statement."""
+    with database.engine.connect() as connection:
+        found = db_checks.run(connection, checks, parameters)
+    return [_result(name, violations) for name, violations in found.items()]
+
+
+def _result(name: str, violations: Violations) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=violations.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"bad_rows": violations.count, "samples": ", ".join(violations.samples)},
+    )
+
+
+def _drain(
+    context: dg.AssetExecutionContext, config: DrainConfig, database: Database, job: Job[Any, Any], days: Days | None
+) -> Drained:
+    settings = Settings()
+    if SENSOR_TAG not in context.run.tags:
+        marked = _mark_stale(database, job, days, config.force)
+        context.log.info("marked %d rows that are missing or of another code version", marked)
+    return drain(
+        database.engine,
+        job,
+        days,
+        Origin(context.run_id, job.code_version),
+        seconds=settings.drain_seconds,
+        lease_seconds=settings.lease_seconds,
+        progress=lambda done: context.log.debug("stored %d rows so far", done.stored),
+    )
+
+
+def _mark_stale(database: Database, job: Job[Any, Any], days: Days | None, force: bool) -> int:
+    everything = Days(date(1, 1, 1), date(9999, 12, 30))
+    with database.engine.begin() as connection:
+        return job.stale(connection, days or everything, force)
+
+
+def _materialise_drained(context: dg.AssetExecutionContext, days: Days, left: set[date]) -> None:
+    context.log.info("%d days of %s to %s wait for the next run", len(left), days.start, days.end)
+    for day in context.partition_keys:
+        if date.fromisoformat(day) not in left:
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=day))
+
+
+def _rows_per_day(database: Database, statement: str, days: Days) -> Counter[str]:
+    with database.engine.connect() as connection:
+        found = connection.execute(text(statement), {"first": days.start, "last": days.end})
+        return Counter({row.day.isoformat(): row.rows for row in found})
+
+
+def _scope(context: dg.AssetExecutionContext, days: Days) -> dict[str, Any]:
+    return {"run_id": context.run_id, "first": days.start, "last": days.end}
+
+
+def _summary(done: Drained) -> dict[str, Any]:
+    return {
+        "stored_rows": done.stored,
+        "failed_rows": done.failed,
+        "dead_rows": done.dead,
+        "postponed_rows": done.postponed,
+        "errors": dg.MetadataValue.text("\n".join(done.errors)),
+    }

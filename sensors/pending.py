@@ -1,0 +1,117 @@
+"""The one sensor: asks for a run per chain and range of days while rows wait; plus what it observed of the inputs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from resources.database import database_url
+from threads_agent_dagster.db.pending import Waiting, waiting
+
+MOST_REQUESTS = 10
+BRIDGE = timedelta(days=31)  # a gap this short costs less than one more run
+CHAINS: Mapping[str, Sequence[str]] = {
+    "content": ("posts", "emotion_trajectories", "post_engagement", "dashboard_metrics"),
+    "achievements": ("achievements", "dashboard_metrics"),
+    "experiments": ("variant_performance", "dashboard_metrics"),
+}
+CHAIN_OF = {asset: chain for chain, assets in CHAINS.items() for asset in assets if asset != "dashboard_metrics"}
+UNPARTITIONED = {"experiments"}
+OBSERVED = {"posts": "tasks", "achievements": "github_deliveries", "variant_performance": "observations"}
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+chains = [
+    dg.define_asset_job(
+        chain,
+        selection=dg.AssetSelection.assets(*assets),
+        executor_def=dg.in_process_executor,
+        description=f"Works on what waits for {' → '.join(assets)}.",
+        tags={"chain": chain},
+    )
+    for chain, assets in CHAINS.items()
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Neighbouring days of one chain on which rows wait; `newest` is their largest change."""
+
+    chain: str
+    start: date
+    end: date
+    rows: int
+    newest: int
+
+
+def ranges(found: Sequence[Waiting]) -> list[Range]:
+    """Joins the days of each chain into ranges, bridging short gaps; the newest days first."""
+    joined: list[Range] = []
+    for chain in CHAINS:
+        mine = sorted((one for one in found if CHAIN_OF.get(one.asset) == chain), key=lambda one: one.day)
+        for one in mine:
+            last = joined[-1] if joined else None
+            if last is not None and last.chain == chain and (chain in UNPARTITIONED or one.day - last.end <= BRIDGE):
+                joined[-1] = Range(chain, last.start, one.day, last.rows + one.rows, max(last.newest, one.newest))
+            else:
+                joined.append(Range(chain, one.day, one.day, one.rows, one.newest))
+    return sorted(joined, key=lambda one: one.end, reverse=True)
+
+
+def request(one: Range, minute: str) -> dg.RunRequest:
+    """A run that drains the range; the same waiting rows ask at most once a minute."""
+    run_key = f"{one.chain}:{one.start}:{one.end}:{one.newest}:{minute}"
+    if one.chain in UNPARTITIONED:
+        return dg.RunRequest(run_key, job_name=one.chain)
+    days = {RANGE_START: one.start.isoformat(), RANGE_END: one.end.isoformat()}
+    return dg.RunRequest(run_key, job_name=one.chain, tags=days)
+
+
+def observations(found: Sequence[Waiting]) -> Iterator[dg.AssetObservation]:
+    """What waits of each input table, day by day."""
+    for one in found:
+        if (asset := OBSERVED.get(one.asset)) is not None:
+            partition = None if one.asset == "variant_performance" else one.day.isoformat()
+            yield dg.AssetObservation(asset, partition=partition, metadata={"waiting_rows": one.rows})
+
+
+@dg.sensor(
+    jobs=chains,
+    minimum_interval_seconds=1,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="New tasks, GitHub deliveries, imports, edits and observations: whatever waits gets a run.",
+)
+def pending_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    found = _waiting()
+    busy = _busy_chains(context.instance)
+    wanted = [one for one in ranges(found) if one.chain not in busy]
+    if not wanted:
+        return dg.SkipReason(f"runs of {', '.join(sorted(busy))} are under way" if busy else "nothing waits")
+    minute = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M")
+    seen = [one for one in found if CHAIN_OF.get(one.asset) not in busy][:MOST_REQUESTS]
+    return dg.SensorResult(
+        run_requests=[request(one, minute) for one in wanted[:MOST_REQUESTS]], asset_events=list(observations(seen))
+    )
+
+
+def _waiting() -> list[Waiting]:
+    from threads_agent_dagster.db.engine import make_engine
+
+    engine = make_engine(database_url(), pool_size=1, application="threads-agent-sensor")
+    try:
+        with engine.connect() as connection:
+            return waiting(connection)
+    finally:
+        engine.dispose()
+
+
+def _busy_chains(instance: dg.DagsterInstance) -> set[str]:
+    unfinished = dg.RunsFilter(statuses=_UNFINISHED)
+    return {run.job_name for run in instance.get_runs(unfinished)} & set(CHAINS)

@@ -1,0 +1,29 @@
+"""Everything that Dagster knows of the platform, collected; no logic here."""
+
+import dagster as dg
+
+from assets import achievements, emotions, engagement, experiments, inbox, metrics, posts, tasks
+from resources.database import Database
+from sensors.pending import chains, pending_work
+from sensors.schedules import metrics_job, metrics_refresh
+
+defs = dg.Definitions(
+    assets=[
+        tasks.tasks,
+        inbox.github_deliveries,
+        inbox.git_commits,
+        engagement.engagement_snapshots,
+        experiments.observations,
+        posts.posts,
+        emotions.emotion_trajectories,
+        engagement.post_engagement,
+        achievements.achievements,
+        experiments.variant_performance,
+        metrics.dashboard_metrics,
+    ],
+    jobs=[*chains, metrics_job],
+    sensors=[pending_work],
+    schedules=[metrics_refresh],
+    resources={"database": Database()},
+    executor=dg.in_process_executor,
+)
