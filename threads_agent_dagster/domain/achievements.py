@@ -37,6 +37,7 @@ KIND: Final[Mapping[str, float]] = {
     "content": 0.4,
     "documentation": 0.3,
 }
+KIND_NOT_TOLD: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _beyond_the_first(count: int | None) -> float | None:
 
 
 IMPACT_RULES: Final = (
-    Rule("kind of change", 22, None, lambda e: KIND[e.category.name]),
+    Rule("kind of change", 22, None, lambda e: KIND[e.category.name] if e.category.told else KIND_NOT_TOLD),
     Rule("size: hand-written lines", 18, 150, lambda e: e.footprint.lines),
     Rule("reach: areas of the project", 14, 3, lambda e: e.footprint.areas),
     Rule("claimed outcome: confidence of the best claim", 14, None, lambda e: e.value.confidence if e.value else 0.0),

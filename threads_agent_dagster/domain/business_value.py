@@ -1,36 +1,15 @@
-"""What a text claims that a change is worth, word by word; nothing claimed is None, never a guess.
+"""What a change is claimed to be worth; nothing claimed is None, never a guess.
 
-A claim is an amount, its unit and period, and the sentence that says so. Hours stay hours: money and yearly figures
-come only from `Assumptions`, which the reader can see and change. The grammar is described in docs/achievements.md.
+Hours stay hours: money and yearly figures come only from `Assumptions`, which the reader can see and change.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-Kind = Literal["money", "time", "percent", "points"]
-Period = Literal["once", "day", "week", "month", "quarter", "year", "occasion"]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """`amount` in `unit` ("USD", "hours", "working days", "percent", "percentage points") per `period`.
-
-    "once" is said without a period, "occasion" with one whose number per year is not said ("per deploy").
-    `metric` is what a percentage is of. `confidence` is by wording alone: 0.9 stated, 0.6 hedged ("about", "up to",
-    "will"), 0.3 hoped for ("could", "expected to").
-    """
-
-    kind: Kind
-    amount: float
-    unit: str
-    period: Period
-    metric: str | None
-    quote: str
-    confidence: float
+from threads_agent_dagster.domain.claims import PERFORMANCE_METRICS, Claim, Period, read_claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +79,65 @@ class BusinessValue:
         return {"claims": [asdict(claim) for claim in self.claims]}
 
 
-PERFORMANCE_METRICS: Final[frozenset[str]] = frozenset()
-
-
 def read_business_value(text: str) -> BusinessValue | None:
     """The claims of a text, or None when it claims nothing."""
-    claims = tuple(claim for sentence in _sentences(text) for claim in _claims(sentence))
+    claims = read_claims(text)
     return BusinessValue(claims) if claims else None
 
 
-def _sentences(text: str) -> Iterator[str]:
-    yield from re.split(r"\n", text)
+@dataclass(frozen=True, slots=True)
+class RoiLine:
+    """What one claim is worth in a year and how that was reckoned; None: left out, and the reckoning says why."""
+
+    quote: str
+    reckoning: str
+    per_year: float | None
 
 
-def _claims(sentence: str) -> Iterator[Claim]:
-    return iter(())
+@dataclass(frozen=True, slots=True)
+class Roi:
+    """`per_year` in `currency`. The last two are None where no cost was given or nothing was claimed."""
+
+    currency: str
+    per_year: float | None
+    cost: float | None
+    lines: tuple[RoiLine, ...]
+    assumptions: Assumptions
+    roi_pct: float | None
+    payback_years: float | None
+
+
+def roi(values: Iterable[BusinessValue], cost: float | None, assumptions: Assumptions = DEFAULT_ASSUMPTIONS) -> Roi:
+    """The first year's return on `cost` (in the assumptions' currency), claim by claim."""
+    lines = tuple(_roi_line(claim, assumptions) for value in values for claim in value.claims)
+    counted = [line.per_year for line in lines if line.per_year is not None]
+    per_year = round(sum(counted), 2) if counted else None
+    percent, years = (None, None) if not per_year or not cost else _return(per_year, cost)
+    return Roi(assumptions.currency, per_year, cost, lines, assumptions, percent, years)
+
+
+def _return(per_year: float, cost: float) -> tuple[float, float]:
+    return round((per_year - cost) / cost * 100, 2), round(cost / per_year, 2)
+
+
+def _roi_line(claim: Claim, assumptions: Assumptions) -> RoiLine:
+    if claim.kind in ("percent", "points"):
+        return RoiLine(claim.quote, "a percentage has no price", None)
+    if claim.confidence < assumptions.minimum_confidence:
+        return RoiLine(claim.quote, f"left out: confidence {claim.confidence:g} is below the minimum", None)
+    if assumptions.times_per_year(claim.period) is None:
+        return RoiLine(claim.quote, "left out: the text does not say how often in a year", None)
+    if claim.kind == "money" and claim.unit != assumptions.currency:
+        return RoiLine(claim.quote, f"left out: {claim.unit} is not converted to {assumptions.currency}", None)
+    return RoiLine(claim.quote, _reckoning(claim, assumptions), assumptions.money_per_year(claim))
+
+
+def _reckoning(claim: Claim, assumptions: Assumptions) -> str:
+    factors = [f"{claim.amount:g} {claim.unit}"]
+    if claim.period not in ("once", "year"):
+        factors.append(f"{assumptions.times_per_year(claim.period):g} {claim.period}s a year")
+    if claim.unit == "working days":
+        factors.append(f"{assumptions.hours_per_working_day:g} hours a day")
+    if claim.kind == "time":
+        factors.append(f"{assumptions.hourly_rate:g} {assumptions.currency} an hour")
+    return " × ".join(factors)

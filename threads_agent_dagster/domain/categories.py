@@ -29,7 +29,7 @@ CATEGORIES: Final = (
 )
 
 CONVENTIONAL: Final = re.compile(r"^(?P<type>[A-Za-z]+)(?:\((?P<scope>[^)]*)\))?(?P<breaking>!)?:\s")
-WORD: Final = re.compile(r"[a-z0-9]+")
+WORD: Final = re.compile(r"[a-z0-9_]+")  # variant_performance is one word, and a name
 
 TYPES: Final[Mapping[str, str]] = {
     "feat": "feature",
@@ -96,13 +96,16 @@ WORDS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Category:
+    """`told` is False where nothing speaks and the name is only the most likely one."""
+
     name: str
     evidence: str
+    told: bool = True
 
 
 def categorize(change: Change, roles: frozenset[Role]) -> Category:
     """The first that speaks; a change of which nothing is told counts as a feature."""
-    return next(_told(change, roles), Category("feature", "nothing tells otherwise"))
+    return next(_told(change, roles), Category("feature", "nothing tells otherwise", told=False))
 
 
 def _told(change: Change, roles: frozenset[Role]) -> Iterator[Category]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final, Generic, TypeVar
 
@@ -116,6 +116,16 @@ class GitCommit:
     side_authors: tuple[Person, ...] = ()
     side_started_at: datetime | None = None
     history_cut: bool = False
+
+
+def combine(richer: Change, poorer: Change) -> Change:
+    """One change of two views of it: what `richer` does not tell comes from `poorer`."""
+    told = {
+        one.name: value
+        for one in fields(Change)
+        if (value := getattr(richer, one.name)) not in (None, (), "") and one.name != "metadata"
+    }
+    return replace(poorer, **told, metadata={**poorer.metadata, **richer.metadata})
 
 
 def change_to_document(change: Change) -> dict[str, Any]:
