@@ -75,6 +75,26 @@ def count_commits(path: Path, since: datetime | None = None) -> int:
     return 0 if head is None else int(_answer(path, "rev-list", "--first-parent", "--count", *_since(since), head))
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryCounts:
+    """Of all commits that HEAD reaches; authors are distinct e-mails as `.mailmap` spells them."""
+
+    commits: int
+    merges: int
+    authors: int
+
+
+def count_history(path: Path, since: datetime | None = None) -> HistoryCounts:
+    """What `git log` counts; zeros for a repository without commits."""
+    head = _head(path)
+    if head is None:
+        return HistoryCounts(0, 0, 0)
+    commits = _answer(path, "rev-list", "--count", *_since(since), head)
+    merges = _answer(path, "rev-list", "--count", "--merges", *_since(since), head)
+    authors = {email.lower() for email in _answer(path, "log", "--format=%aE", *_since(since), head).splitlines()}
+    return HistoryCounts(int(commits), int(merges), len(authors))
+
+
 def read_commits(path: Path, since: datetime | None = None) -> Iterator[GitCommit]:
     """The first-parent history of HEAD, newest first; nothing for a repository without commits.
 

@@ -1,0 +1,132 @@
+"""Stores what an import brings, all under its id, and takes exactly that away again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from threads_agent_dagster.db.tables import (
+    engagement_snapshots,
+    experiments,
+    git_commits,
+    imports,
+    observations,
+    posts,
+    variants,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import as it was recorded."""
+
+    id: int
+    kind: str
+    source: str
+    demo: bool
+    started_at: datetime
+    row_count: int
+
+
+def begin(connection: Connection, kind: str, source: str, *, demo: bool) -> int:
+    """The id under which the rows to come are stored."""
+    statement = insert(imports).values(kind=kind, source=source, demo=demo).returning(imports.c.id)
+    return int(connection.execute(statement).scalar_one())
+
+
+_FINISH = text("UPDATE imports SET finished_at = clock_timestamp(), row_count = :rows WHERE id = :id")
+_DROP = text("DELETE FROM imports WHERE id = :id")
+
+
+def finish(connection: Connection, import_id: int, rows: int) -> int | None:
+    """Records how much came in; an import that brought nothing new is not recorded and has no id."""
+    connection.execute(_FINISH if rows else _DROP, {"id": import_id, "rows": rows} if rows else {"id": import_id})
+    return import_id if rows else None
+
+
+def add_commits(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[int, date]:
+    """Adds the commits that are not there yet; returns id → day of the new ones."""
+    statement = upsert(git_commits).on_conflict_do_nothing().returning(git_commits.c.id, git_commits.c.day)
+    return {row.id: row.day for row in connection.execute(statement, list(rows))}
+
+
+_PERSONA = text("INSERT INTO personas (id, name, voice) VALUES (:id, :name, :voice) ON CONFLICT DO NOTHING")
+
+
+def ensure_persona(connection: Connection, persona_id: str, name: str, voice: str) -> None:
+    """Adds the persona unless it is there."""
+    connection.execute(_PERSONA, {"id": persona_id, "name": name, "voice": voice})
+
+
+def add_experiments(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Adds the experiments that are not there yet; returns how many."""
+    statement = upsert(experiments).on_conflict_do_nothing().returning(experiments.c.id)
+    return len(connection.execute(statement, list(rows)).all())
+
+
+def add_variants(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Adds the variants that are not there yet; returns the ids of the new ones."""
+    statement = upsert(variants).on_conflict_do_nothing().returning(variants.c.variant_id)
+    return {row.variant_id for row in connection.execute(statement, list(rows))}
+
+
+def add_posts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Adds posts that show a variant; returns variant id → post id."""
+    statement = insert(posts).returning(posts.c.variant_id, posts.c.id)
+    return {row.variant_id: row.id for row in connection.execute(statement, list(rows))}
+
+
+def add_measurements(
+    connection: Connection, observed: Sequence[Mapping[str, Any]], snapshots: Sequence[Mapping[str, Any]]
+) -> None:
+    """Adds observations of variants and engagement snapshots of their posts, each once by event id."""
+    connection.execute(upsert(observations).on_conflict_do_nothing(), list(observed))
+    connection.execute(upsert(engagement_snapshots).on_conflict_do_nothing(), list(snapshots))
+
+
+_LIST = text("SELECT id, kind, source, demo, started_at, row_count FROM imports ORDER BY id")
+
+
+def read_all(connection: Connection) -> list[Import]:
+    """All imports that are there, oldest first."""
+    return [Import(*row) for row in connection.execute(_LIST)]
+
+
+# What others use or tell of too outlives the import.
+_KEEP_VARIANTS = text("""
+    UPDATE variants SET import_id = NULL WHERE import_id = :id AND EXISTS (
+        SELECT FROM posts WHERE posts.variant_id = variants.variant_id AND posts.import_id IS DISTINCT FROM :id)
+""")
+_KEEP_ACHIEVEMENTS = text("UPDATE achievements SET import_id = NULL WHERE import_id = :id AND inbox_id IS NOT NULL")
+_UNUSED_PERSONAS = text("""
+    DELETE FROM personas WHERE id = ANY(:personas) AND id <> 'default'
+    AND NOT EXISTS (SELECT FROM posts WHERE posts.persona_id = personas.id)
+""")
+_PERSONAS = text("SELECT DISTINCT persona_id FROM posts WHERE import_id = :id")
+
+
+def remove(connection: Connection, import_id: int) -> bool:
+    """Takes away what the import brought and everything derived from it; False when there is no such import."""
+    parameters = {"id": import_id}
+    personas = [row.persona_id for row in connection.execute(_PERSONAS, parameters)]
+    connection.execute(_KEEP_VARIANTS, parameters)
+    connection.execute(_KEEP_ACHIEVEMENTS, parameters)
+    removed = connection.execute(_DROP, parameters).rowcount
+    connection.execute(_UNUSED_PERSONAS, {"personas": personas})
+    return bool(removed)
+
+
+_BEST = text("""
+    SELECT id, title, description, category::text, impact_score, metadata_json FROM achievements
+    WHERE import_id = :id ORDER BY impact_score DESC NULLS LAST, id LIMIT :limit
+""")
+
+
+def best_achievements(connection: Connection, import_id: int, limit: int) -> Sequence[Any]:
+    """The achievements of the import with the highest impact; rows of id, title, description, category, ..."""
+    return connection.execute(_BEST, {"id": import_id, "limit": limit}).all()
