@@ -27,3 +27,25 @@ def wilson_interval(successes: ArrayLike, trials: ArrayLike, alpha: float = 0.05
         high = np.where(x == n, 1.0, centre + half_width)
     unmeasured = n == 0
     return np.where(unmeasured, np.nan, low), np.where(unmeasured, np.nan, high)
+
+
+def difference_interval(successes: ArrayLike, trials: ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats]:
+    """Rate 2 − rate 1 for pairs on the last axis: Newcombe's (1998) hybrid score interval, NaN without trials."""
+    x, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
+    low, high = wilson_interval(x, n, alpha)
+    rate = np.divide(x, n, out=np.full_like(x, np.nan), where=n > 0)
+    difference = rate[..., 1] - rate[..., 0]
+    down = np.hypot(rate[..., 1] - low[..., 1], high[..., 0] - rate[..., 0])
+    up = np.hypot(high[..., 1] - rate[..., 1], rate[..., 0] - low[..., 0])
+    return difference - down, difference + up
+
+
+def ratio_interval(successes: ArrayLike, trials: ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats]:
+    """Rate 2 / rate 1 for pairs on the last axis: log interval of Katz et al. (1978), (0, inf) without successes."""
+    x, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
+    known = (x > 0).all(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_ratio = np.log(x[..., 1] / n[..., 1]) - np.log(x[..., 0] / n[..., 0])
+        half_width = normal_quantile(alpha) * np.sqrt((1 / x - 1 / n).sum(axis=-1))
+        low, high = np.exp(log_ratio - half_width), np.exp(log_ratio + half_width)
+    return np.where(known, low, 0.0), np.where(known, high, np.inf)
