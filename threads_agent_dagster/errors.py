@@ -6,6 +6,7 @@ ThreadsAgentError               base; str() is one line that names what to do
 │   └── Unsupported             well-formed, but nothing here handles it
 ├── NotFound                    no such thing
 ├── Conflict                    the state of the world forbids it (already exists, in flight, changed meanwhile)
+│   └── Stale                   the caller saw an older version of the thing than there is now
 ├── Unauthorized                no key or an unknown one
 │   └── Forbidden               a known key without the scope
 ├── Unavailable                 a part we depend on does not answer; trying again helps
@@ -43,6 +44,10 @@ class NotFound(ThreadsAgentError):
 
 class Conflict(ThreadsAgentError):
     """The state of the world forbids it."""
+
+
+class Stale(Conflict):
+    """The caller saw an older version of the thing than there is now."""
 
 
 class Unauthorized(ThreadsAgentError):

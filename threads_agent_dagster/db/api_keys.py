@@ -42,7 +42,12 @@ def touch(connection: Connection, key_id: str) -> None:
 
 
 def insert(
-    connection: Connection, key_id: str, name: str, secret_hash: bytes, scopes: Sequence[str], expires_at: datetime | None
+    connection: Connection,
+    key_id: str,
+    name: str,
+    secret_hash: bytes,
+    scopes: Sequence[str],
+    expires_at: datetime | None,
 ) -> None:
     connection.execute(
         _INSERT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
@@ -92,7 +92,8 @@ _FIND = text("""
         coalesce(error_message, waiting.error) AS error, retry_count, posts.id AS post_id
     FROM tasks LEFT JOIN posts ON posts.task_id = tasks.id
     LEFT JOIN pending AS waiting ON waiting.key = 'task:' || tasks.id AND waiting.asset = CASE type
-        WHEN 'content.generation' THEN 'posts' WHEN 'emotion.analysis' THEN 'emotion_trajectories' ELSE 'achievements' END
+        WHEN 'content.generation' THEN 'posts' WHEN 'emotion.analysis' THEN 'emotion_trajectories'
+        ELSE 'achievements' END
     WHERE tasks.id = :id
 """)
 
@@ -100,3 +101,24 @@ _FIND = text("""
 def find(connection: Connection, id_: int) -> Task | None:
     row = connection.execute(_FIND, {"id": id_}).one_or_none()
     return None if row is None else Task(**row._mapping)
+
+
+_PERSONA = text("SELECT true FROM personas WHERE id = :id")
+_POST_DAY = text("SELECT utc_day(ts) FROM posts WHERE id = :id")
+_ACHIEVEMENT_DAY = text("SELECT utc_day(completed_at) FROM achievements WHERE id = :id AND deleted_at IS NULL")
+
+
+def persona_exists(connection: Connection, persona_id: str) -> bool:
+    return connection.execute(_PERSONA, {"id": persona_id}).scalar_one_or_none() is not None
+
+
+def post_day(connection: Connection, post_id: int) -> date | None:
+    """The UTC date of the post; None when there is no such post."""
+    day: date | None = connection.execute(_POST_DAY, {"id": post_id}).scalar_one_or_none()
+    return day
+
+
+def achievement_day(connection: Connection, achievement_id: int) -> date | None:
+    """The UTC date on which the achievement was completed; None when it is not there or not completed."""
+    day: date | None = connection.execute(_ACHIEVEMENT_DAY, {"id": achievement_id}).scalar_one_or_none()
+    return day

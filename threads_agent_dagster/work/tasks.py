@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from threads_agent_dagster.db import pending, tasks
 from threads_agent_dagster.errors import InvalidInput
@@ -23,30 +23,25 @@ class TaskType:
     day_of: Callable[[Connection, Payload, datetime], date]
 
 
-_PERSONA = text("SELECT true FROM personas WHERE id = :id")
-_POST_DAY = text("SELECT utc_day(ts) FROM posts WHERE id = :id")
-_ACHIEVEMENT_DAY = text(
-    "SELECT utc_day(coalesce(completed_at, created_at)) FROM achievements WHERE id = :id AND deleted_at IS NULL"
-)
-
-
 def _content_day(connection: Connection, payload: Payload, created_at: datetime) -> date:
-    if connection.execute(_PERSONA, {"id": payload["persona_id"]}).scalar_one_or_none() is None:
+    if not tasks.persona_exists(connection, payload["persona_id"]):
         raise InvalidInput(f"there is no persona {payload['persona_id']!r}", field="payload.persona_id")
     return created_at.astimezone(UTC).date()
 
 
 def _post_day(connection: Connection, payload: Payload, _: datetime) -> date:
-    day: date | None = connection.execute(_POST_DAY, {"id": payload["post_id"]}).scalar_one_or_none()
+    day = tasks.post_day(connection, payload["post_id"])
     if day is None:
         raise InvalidInput(f"there is no post {payload['post_id']}", field="payload.post_id")
     return day
 
 
 def _achievement_day(connection: Connection, payload: Payload, _: datetime) -> date:
-    day: date | None = connection.execute(_ACHIEVEMENT_DAY, {"id": payload["achievement_id"]}).scalar_one_or_none()
+    day = tasks.achievement_day(connection, payload["achievement_id"])
     if day is None:
-        raise InvalidInput(f"there is no achievement {payload['achievement_id']}", field="payload.achievement_id")
+        raise InvalidInput(
+            f"there is no completed achievement {payload['achievement_id']}", field="payload.achievement_id"
+        )
     return day
 
 

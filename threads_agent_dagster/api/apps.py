@@ -1,0 +1,60 @@
+"""The three apps: which nouns each serves, over one set of dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from threads_agent_dagster.api import health, inbox, problems, tasks, telemetry
+from threads_agent_dagster.api.security import LimitBody, RequireKey
+from threads_agent_dagster.db.engine import make_engine
+from threads_agent_dagster.errors import ConfigurationError
+from threads_agent_dagster.settings import Settings
+
+MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub's own limit
+POOL_SIZE = 10
+
+ROUTERS: Mapping[str, Sequence[APIRouter]] = {
+    "orchestrator": (tasks.router, inbox.router),
+    "achievements": (inbox.router,),
+    "prompts": (),
+}
+
+
+def create_app(name: str, settings: Settings) -> FastAPI:
+    """The app `orchestrator`, `achievements` or `prompts`; it connects to nothing before its lifespan begins."""
+    if settings.database_url is None:
+        raise ConfigurationError("the API needs a database: set DATABASE_URL, or start it with threads-agent up")
+    app = FastAPI(
+        title=name,
+        description=__doc__,
+        lifespan=_lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.settings = settings
+    app.state.telemetry = telemetry.Telemetry()
+    for router in (health.router, *ROUTERS[name]):
+        app.include_router(router)
+    app.add_api_route("/metrics", telemetry.metrics, tags=["health"], response_model=None)
+    problems.install(app)
+    app.add_middleware(LimitBody, limit=MAX_BODY_BYTES)
+    app.add_middleware(RequireKey)
+    app.add_middleware(telemetry.Observe, telemetry=app.state.telemetry)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    assert settings.database_url is not None  # create_app refused otherwise
+    app.state.engine = make_engine(
+        settings.database_url.get_secret_value(), pool_size=POOL_SIZE, application=f"threads-agent-{app.title}"
+    )
+    app.state.telemetry.registry.register(telemetry.QueueGauges(app.state.engine))
+    try:
+        yield
+    finally:
+        app.state.engine.dispose()

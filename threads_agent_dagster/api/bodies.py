@@ -1,0 +1,164 @@
+"""What comes in and goes out: strict JSON, and the models that all requests and answers derive from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from threads_agent_dagster.errors import InvalidInput
+
+MAX_DEPTH = 32
+BIGINT = 2**63 - 1
+
+Where = tuple["Where | None", str | int]
+Item = TypeVar("Item")
+
+
+class In(BaseModel):
+    """What a caller may send: the fields named, nothing else."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_strip_whitespace=False)
+
+
+class Out(BaseModel):
+    """What is answered: the fields named, whatever the row holds beside them."""
+
+    model_config = ConfigDict(extra="ignore", from_attributes=True)
+
+
+class Page(Out, Generic[Item]):
+    """One page of a list; `next` is the cursor of the following page, null on the last."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+def storable_text(text: str) -> str:
+    """`text`, if PostgreSQL can hold it. Raises ValueError."""
+    if "\x00" in text:
+        raise ValueError("the character U+0000 cannot be stored")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half of a surrogate pair is not a character")
+    return text
+
+
+def printable(text: str, field: str) -> str:
+    """`text` of a header, if it has printable ASCII only. Raises InvalidInput."""
+    if not (text.isascii() and text.isprintable()):
+        raise InvalidInput("printable ASCII is expected here", field=field)
+    return text
+
+
+Id = Annotated[int, Field(ge=1, le=BIGINT)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(storable_text)
+]
+Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(storable_text)]
+LongText = Annotated[str, Field(max_length=50_000), AfterValidator(storable_text)]
+JsonObject = Annotated[dict[str, JsonValue], Field(max_length=100)]
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise InvalidInput(f"{name} is not JSON", field="body")
+
+
+def _loads(body: bytes) -> object:
+    try:
+        return json.loads(body, parse_constant=_reject_constant)
+    except RecursionError:
+        raise InvalidInput("nested too deeply", field="body") from None
+    except UnicodeDecodeError:
+        raise InvalidInput("not UTF-8", field="body") from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"not JSON: {error.msg} at character {error.pos}", field="body") from None
+    except ValueError:  # an integer of more digits than Python converts
+        raise InvalidInput("holds a number too large to store", field="body") from None
+
+
+def parse_json(body: bytes) -> object:
+    """The value of a JSON text. Raises InvalidInput for NaN, unreadable numbers, and nesting beyond MAX_DEPTH."""
+    value = _loads(body)
+    for _, depth, path in _walk(value):
+        if depth > MAX_DEPTH:
+            raise InvalidInput("nested too deeply", field=_render(path))
+    return value
+
+
+def parse_storable_json(body: bytes) -> object:
+    """As `parse_json`; refuses also text and numbers that PostgreSQL cannot hold."""
+    value = _loads(body)
+    for item, depth, path in _walk(value):
+        fault = "nested too deeply" if depth > MAX_DEPTH else _fault(item)
+        if fault:
+            raise InvalidInput(fault, field=_render(path))
+    return value
+
+
+def _walk(value: object) -> Iterator[tuple[object, int, Where | None]]:
+    """Every value and key below `value` with its depth and path; not recursive, so that depth costs no stack."""
+    waiting: list[tuple[object, int, Where | None]] = [(value, 0, None)]
+    while waiting:
+        item, depth, path = waiting.pop()
+        yield item, depth, path
+        if depth > MAX_DEPTH:
+            return
+        if isinstance(item, dict):
+            waiting.extend((key, depth, path) for key in item)
+            waiting.extend((child, depth + 1, (path, key)) for key, child in item.items())
+        elif isinstance(item, list):
+            waiting.extend((child, depth + 1, (path, index)) for index, child in enumerate(item))
+
+
+def _fault(item: object) -> str | None:
+    if isinstance(item, str):
+        try:
+            storable_text(item)
+        except ValueError as error:
+            return str(error)
+    if isinstance(item, float) and not math.isfinite(item):
+        return "a number too large to store"
+    if isinstance(item, int) and abs(item) > BIGINT:
+        return "a number too large to store"
+    return None
+
+
+def _render(path: Where | None) -> str:
+    parts: list[str] = []
+    while path is not None:
+        path, part = path
+        parts.append(str(part).encode("utf-8", "replace").decode()[:100].replace("\x00", "\N{REPLACEMENT CHARACTER}"))
+    return ".".join(reversed(parts)) or "body"
+
+
+class _StrictRequest(Request):
+    parsed: object = None
+
+    async def json(self) -> Any:
+        return self.parsed
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is parsed strictly: Python's own parser lets NaN and half characters through."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def handle_strictly(request: Request) -> Response:
+            strict = _StrictRequest(request.scope, request.receive)
+            body = await strict.body()
+            strict.state.body_hash = hashlib.sha256(body).hexdigest()  # what an Idempotency-Key holds a caller to
+            if body:
+                strict.parsed = parse_storable_json(body)
+            return await handle(strict)
+
+        return handle_strictly

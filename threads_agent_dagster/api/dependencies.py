@@ -1,0 +1,86 @@
+"""What routes are given: the engine, the settings, the caller, and an answer that is given once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy import Connection, Engine
+
+from threads_agent_dagster.api.bodies import Out, printable
+from threads_agent_dagster.db import idempotency_keys
+from threads_agent_dagster.errors import Conflict, InvalidInput
+from threads_agent_dagster.settings import Settings
+from threads_agent_dagster.work.api_keys import Principal
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+EngineDep = Annotated[Engine, Depends(_engine)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a write answers."""
+
+    status: int
+    body: Out
+    headers: dict[str, str]
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body.model_dump(mode="json"), status_code=self.status, headers=self.headers)
+
+
+class Once:
+    """Runs a write in one transaction; under an Idempotency-Key its effect and its answer happen once."""
+
+    def __init__(
+        self,
+        request: Request,
+        engine: EngineDep,
+        key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+    ) -> None:
+        self.engine = engine
+        self.key = key if key is None else printable(key, "Idempotency-Key")
+        self.route = f"{request.method} {request.url.path}"
+        self.principal: Principal = request.state.principal
+        self.body_hash = getattr(request.state, "body_hash", "")
+
+    def __call__(self, write: Callable[[Connection], Reply]) -> JSONResponse:
+        with self.engine.begin() as connection:
+            if self.key is None:
+                return write(connection).response()
+            return self._answer(connection, write, self.key)
+
+    def _answer(self, connection: Connection, write: Callable[[Connection], Reply], key: str) -> JSONResponse:
+        request = idempotency_keys.Request(self.principal.id, self.route, key)
+        if not idempotency_keys.try_lock(connection, request):
+            raise Conflict("a request with this Idempotency-Key is under way; try again when it is answered")
+        given = idempotency_keys.find(connection, request)
+        if given is not None:
+            return self._again(given)
+        reply = write(connection)
+        response = {"headers": reply.headers, "body": reply.body.model_dump(mode="json")}
+        idempotency_keys.store(connection, request, idempotency_keys.Answer(self.body_hash, reply.status, response))
+        return reply.response()
+
+    def _again(self, given: idempotency_keys.Answer) -> JSONResponse:
+        if given.body_hash != self.body_hash:
+            raise InvalidInput("this key was used with another body", field="Idempotency-Key")
+        headers = {**given.response["headers"], "Idempotency-Replayed": "true"}
+        return JSONResponse(given.response["body"], status_code=given.status, headers=headers)
+
+
+OnceDep = Annotated[Once, Depends()]

@@ -1,0 +1,110 @@
+"""Request metrics, the queue's gauges, and the headers that every answer carries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from fastapi import Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy import Engine
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from threads_agent_dagster.api.problems import DATABASE_DOWN
+from threads_agent_dagster.db.queue_metrics import Depth, depths
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Telemetry:
+    """The metrics of one app; `http_*` count requests by the route's template, never by the path that was asked."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "http_requests_total", "HTTP requests", ["method", "endpoint", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "http_request_duration_seconds", "HTTP request latency", ["method", "endpoint"], registry=self.registry
+        )
+
+    def observe(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        endpoint = getattr(scope.get("route"), "path", "none")
+        self.requests.labels(method, endpoint, str(status)).inc()
+        self.seconds.labels(method, endpoint).observe(seconds)
+
+
+class QueueGauges:
+    """Reads the queue when it is scraped. `database_up` is 0, and the gauges are absent, when it cannot be read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            with self.engine.connect() as connection:
+                found = depths(connection)
+        except DATABASE_DOWN:
+            yield GaugeMetricFamily("database_up", "1 if PostgreSQL answers", value=0)
+            return
+        yield GaugeMetricFamily("database_up", "1 if PostgreSQL answers", value=1)
+        yield _gauge("pending_rows", "Rows of the queue that are not done and not dead", found, "waiting")
+        yield _gauge("pending_claimed_rows", "Rows of the queue under a valid lease", found, "claimed")
+        yield _gauge("pending_dead_rows", "Rows of the queue that were given up", found, "dead")
+
+
+def _gauge(name: str, description: str, found: list[Depth], column: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, description, labels=["asset"])
+    for depth in found:
+        family.add_metric([depth.asset], getattr(depth, column))
+    return family
+
+
+class Observe:
+    """Counts and times every request, and adds the security headers."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self.app = app
+        self.telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message, scope["path"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            self.telemetry.observe(scope, status, time.perf_counter() - started)
+
+
+def _add_headers(message: Message, path: str) -> None:
+    headers = MutableHeaders(scope=message)
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    if path != "/docs":  # a page with scripts of its own
+        headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+
+
+def metrics(request: Request) -> Response:
+    """What Prometheus scrapes."""
+    telemetry: Telemetry = request.app.state.telemetry
+    return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
