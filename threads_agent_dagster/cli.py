@@ -11,11 +11,14 @@ import typer
 from threads_agent_dagster.commands import platform
 from threads_agent_dagster.errors import ThreadsAgentError
 
-# Groups whose module is imported only when one of them is called: name -> help.
+# Groups whose module is imported only when one of them is called: name -> (module, help).
 LATER = {
-    "emotions": "Emotion scores and trajectories.",
-    "experiments": "Experiments, verdicts and their statistics.",
-    "hooks": "Hooks: the first lines of posts.",
+    "import": ("imports", "Bring in what already exists, and take it away again."),
+    "task": ("tasks", "Ask for work."),
+    "demo": ("demo", "The demo data that `up --demo` brings."),
+    "emotions": ("emotions", "Emotion scores and trajectories."),
+    "experiments": ("experiments", "Experiments, verdicts and their statistics."),
+    "hooks": ("hooks", "Hooks: the first lines of posts."),
 }
 
 
@@ -32,8 +35,8 @@ def assemble(arguments: Sequence[str]) -> typer.Typer:
         app.command()(command)
     app.add_typer(platform.config, name="config")
     app.add_typer(platform.db, name="db")
-    for name, text in LATER.items():
-        group = _group(name) if name in arguments[:1] else typer.Typer()
+    for name, (module, text) in LATER.items():
+        group = _group(module) if name in arguments[:1] else typer.Typer()
         app.add_typer(group, name=name, help=text)
     return app
 
@@ -47,8 +50,8 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def _group(name: str) -> typer.Typer:
-    group: typer.Typer = importlib.import_module(f"threads_agent_dagster.commands.{name}").app
+def _group(module: str) -> typer.Typer:
+    group: typer.Typer = importlib.import_module(f"threads_agent_dagster.commands.{module}").app
     return group
 
 

@@ -28,7 +28,7 @@ class ContentTask:
 _TASKS = text("""
     SELECT 'task:' || id, id, payload, created_at, import_id FROM tasks
     WHERE 'task:' || id = ANY(:keys) AND id = ANY(:ids) AND type = 'content.generation'
-    AND NOT EXISTS (SELECT FROM posts WHERE posts.task_id = tasks.id)
+    AND NOT EXISTS (SELECT FROM posts WHERE posts.task_id = tasks.id) ORDER BY id
 """)
 
 

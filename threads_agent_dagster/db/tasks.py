@@ -76,13 +76,16 @@ class Task:
 
 
 _INSERT = text(
-    "INSERT INTO tasks (type, payload, priority) VALUES (:type, :payload, :priority) RETURNING id, created_at"
+    "INSERT INTO tasks (type, payload, priority, import_id) VALUES (:type, :payload, :priority, :import_id) "
+    "RETURNING id, created_at"
 ).bindparams(bindparam("payload", type_=JSONB))
 
 
-def insert(connection: Connection, type_: str, payload: Mapping[str, Any], priority: int) -> tuple[int, datetime]:
+def insert(
+    connection: Connection, type_: str, payload: Mapping[str, Any], priority: int, *, import_id: int | None = None
+) -> tuple[int, datetime]:
     """Adds a queued task; returns its id and when it was created."""
-    parameters = {"type": type_, "payload": payload, "priority": priority}
+    parameters = {"type": type_, "payload": payload, "priority": priority, "import_id": import_id}
     row = connection.execute(_INSERT, parameters).one()
     return row.id, row.created_at
 

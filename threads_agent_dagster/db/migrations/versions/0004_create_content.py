@@ -104,6 +104,8 @@ CREATE TABLE post_engagement (
         REFERENCES engagement_snapshots (id) ON DELETE CASCADE
 );
 
+INSERT INTO personas (id, name, voice) VALUES ('default', 'Default', 'Plain and factual: what happened, in order.');
+
 -- A post's arc is due when its text appears or changes.
 CREATE FUNCTION mark_posts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,0 +1,24 @@
+"""`threads-agent demo remove`."""
+
+from __future__ import annotations
+
+import typer
+
+from threads_agent_dagster.commands.context import HomeOption, database
+
+app = typer.Typer(help="The demo data that `up --demo` brings.", no_args_is_help=True)
+
+
+@app.command("remove")
+def remove(home: HomeOption = None) -> None:
+    """Take the demo data away; everything else stays."""
+    from threads_agent_dagster.local import demo
+
+    with database(home) as engine:
+        count = demo.remove(engine)
+    typer.echo(f"{count} demo imports are undone" if count else "there is no demo data")
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `remove` a word of its own."""

@@ -1,0 +1,106 @@
+"""`threads-agent import git | experiments | list | undo`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from threads_agent_dagster.commands.context import HomeOption, JsonOption, database
+from threads_agent_dagster.errors import InvalidInput
+
+app = typer.Typer(help="Bring in what already exists, and take it away again.", no_args_is_help=True)
+
+SinceOption = Annotated[str | None, typer.Option("--since", help="Only commits since this date (YYYY-MM-DD, UTC).")]
+
+
+@app.command("git")
+def import_git(
+    path: Annotated[Path, typer.Argument(help="A checkout.")] = Path(),
+    since: SinceOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A git history: each merged change becomes an achievement."""
+    from rich.console import Console
+
+    from threads_agent_dagster.work import imports
+
+    with database(home) as engine, Console(stderr=True).status("reading commits") as status:
+        seen = imports.import_git(
+            engine,
+            path.expanduser(),
+            datetime.now(UTC),
+            since=_date(since),
+            progress=lambda changes: status.update(f"{changes} changes read"),
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(seen)))
+        return
+    typer.echo(f"{seen.repository}: {seen.commits} commits, {seen.merges} merges, {seen.authors} authors")
+    typer.echo(f"{seen.changes} changes on the main line, {seen.added} of them new to the platform")
+    for reason, count in seen.ignored.most_common():
+        typer.echo(f"  {count} ignored: {reason}")
+    if seen.import_id is not None:
+        typer.echo(f"import {seen.import_id}; `threads-agent import undo {seen.import_id}` takes it away again")
+
+
+@app.command("experiments")
+def import_experiments(
+    csv: Annotated[Path, typer.Argument(help="experiment_id,headline,impressions,clicks,lede,test_week")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A CSV of headline experiments: variants, posts and what readers did with them. Bad lines stop it whole."""
+    from threads_agent_dagster.work import imports
+
+    with database(home) as engine:
+        added = imports.import_experiments(engine, csv.expanduser())
+    if as_json:
+        typer.echo(json.dumps(asdict(added)))
+        return
+    typer.echo(f"{added.experiments} experiments with {added.variants} variants are new to the platform")
+    if added.import_id is not None:
+        typer.echo(f"import {added.import_id}; `threads-agent import undo {added.import_id}` takes it away again")
+
+
+@app.command("list")
+def list_imports(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What was imported, oldest first."""
+    from threads_agent_dagster.db.imports import read_all
+
+    with database(home) as engine, engine.connect() as connection:
+        found = read_all(connection)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) | {"started_at": one.started_at.isoformat()} for one in found]))
+        return
+    for one in found:
+        demo = " (demo)" if one.demo else ""
+        typer.echo(
+            f"{one.id:4}  {one.kind:11}  {one.started_at:%Y-%m-%d %H:%M}  {one.row_count:7} rows  {one.source}{demo}"
+        )
+    if not found:
+        typer.echo("nothing was imported; `threads-agent import git PATH` brings in a history")
+
+
+@app.command("undo")
+def undo(import_id: Annotated[int, typer.Argument(metavar="ID")], home: HomeOption = None) -> None:
+    """Take away what an import brought, and what was derived from it."""
+    from threads_agent_dagster.work import imports
+
+    with database(home) as engine:
+        imports.undo(engine, import_id)
+    typer.echo(f"import {import_id} is undone")
+
+
+def _date(value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise InvalidInput(f"{value!r} is not a date written YYYY-MM-DD", field="--since") from None
