@@ -100,22 +100,22 @@ def _beyond_the_first(count: int | None) -> float | None:
 
 
 IMPACT_RULES: Final = (
-    Rule("kind of change", 22, None, lambda e: KIND[e.category.name] if e.category.told else KIND_NOT_TOLD),
-    Rule("size: hand-written lines", 18, 150, lambda e: e.footprint.lines),
-    Rule("reach: areas of the project", 14, 3, lambda e: e.footprint.areas),
-    Rule("claimed outcome: confidence of the best claim", 14, None, lambda e: e.value.confidence if e.value else 0.0),
-    Rule("tests come along: lines added", 10, 40, lambda e: e.footprint.test_lines),
-    Rule("documentation comes along: lines added", 5, 20, lambda e: e.footprint.docs_lines),
-    Rule("reviewed by others: people", 7, 1, lambda e: e.change.reviewers),
-    Rule("discussed: comments", 5, 5, lambda e: e.change.comments),
-    Rule("breaks a contract on purpose", 5, None, lambda e: float(is_breaking(e.change))),
+    Rule("kind of change", 20, None, lambda e: KIND[e.category.name] if e.category.told else KIND_NOT_TOLD),
+    Rule("size: hand-written lines", 24, 150, lambda e: e.footprint.lines),
+    Rule("reach: areas of the project", 18, 2, lambda e: e.footprint.areas),
+    Rule("tests come along: lines added", 12, 40, lambda e: e.footprint.test_lines),
+    Rule("claimed outcome: confidence of the best claim", 10, None, lambda e: e.value.confidence if e.value else 0.0),
+    Rule("reviewed by others: people", 5, 1, lambda e: e.change.reviewers),
+    Rule("documentation comes along: lines added", 4, 20, lambda e: e.footprint.docs_lines),
+    Rule("breaks a contract on purpose", 4, None, lambda e: float(is_breaking(e.change))),
+    Rule("discussed: comments", 3, 5, lambda e: e.change.comments),
 )
 
 COMPLEXITY_RULES: Final = (
     Rule("size: hand-written lines", 28, 250, lambda e: e.footprint.lines),
     Rule("files", 18, 8, lambda e: e.footprint.files),
     Rule("areas of the project", 14, 4, lambda e: e.footprint.areas),
-    Rule("reworked code: lines removed", 12, 80, lambda e: e.footprint.removed_lines),
+    Rule("reworked code: lines removed", 12, 80, lambda e: e.footprint.removed_code),
     Rule("languages beyond the first", 10, 2, lambda e: _beyond_the_first(e.footprint.languages)),
     Rule("kinds of files beyond the first", 8, 2, lambda e: _beyond_the_first(len(e.footprint.roles) or None)),
     Rule("commits beyond the first", 5, 4, lambda e: _beyond_the_first(e.change.commits)),
@@ -126,7 +126,7 @@ COMPLEXITY_RULES: Final = (
 def score(change: Change) -> Score:
     touched = footprint(change)
     value = read_business_value(f"{change.title}\n{change.body}")
-    evidence = Evidence(change, touched, categorize(change, touched.roles), value)
+    evidence = Evidence(change, touched, categorize(change, touched), value)
     impact = tuple(rule.points(evidence) for rule in IMPACT_RULES)
     complexity = tuple(rule.points(evidence) for rule in COMPLEXITY_RULES)
     return Score(

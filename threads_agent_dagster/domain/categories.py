@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from threads_agent_dagster.domain.changes import Change
+from threads_agent_dagster.domain.footprint import Footprint
 from threads_agent_dagster.domain.languages import Role
 
 CATEGORIES: Final = (
@@ -27,6 +28,11 @@ CATEGORIES: Final = (
     "business",
     "milestone",
 )
+
+NEW_CODE_LINES: Final = 20
+NEW_CODE_RATIO: Final = 3
+
+OPENING_WORDS: Final = 4  # further on a title tells of details: "Read claims of time and performance"
 
 CONVENTIONAL: Final = re.compile(r"^(?P<type>[A-Za-z]+)(?:\((?P<scope>[^)]*)\))?(?P<breaking>!)?:\s")
 WORD: Final = re.compile(r"[a-z0-9_]+")  # variant_performance is one word, and a name
@@ -103,12 +109,12 @@ class Category:
     told: bool = True
 
 
-def categorize(change: Change, roles: frozenset[Role]) -> Category:
+def categorize(change: Change, touched: Footprint) -> Category:
     """The first that speaks; a change of which nothing is told counts as a feature."""
-    return next(_told(change, roles), Category("feature", "nothing tells otherwise", told=False))
+    return next(_told(change, touched), Category("feature", "nothing tells otherwise", told=False))
 
 
-def _told(change: Change, roles: frozenset[Role]) -> Iterator[Category]:
+def _told(change: Change, touched: Footprint) -> Iterator[Category]:
     for label in change.labels:
         for name in _worded(label, roles=frozenset()):
             yield Category(name, f"label {label!r}")
@@ -119,10 +125,12 @@ def _told(change: Change, roles: frozenset[Role]) -> Iterator[Category]:
     if event in EVENTS:
         yield Category(EVENTS[event], f"the event {event}")
     for role, name in ONLY_ROLES.items():
-        if role in roles and roles <= {role, "configuration", "other"}:
+        if role in touched.roles and touched.roles <= {role, "configuration", "other"}:
             yield Category(name, f"touches only {role} files")
-    for name in _worded(change.title, roles):
-        yield Category(name, "the words of the title")
+    for name in _worded(_opening(change.title), touched.roles):
+        yield Category(name, "the first words of the title")
+    if (touched.added_code or 0) >= NEW_CODE_LINES + NEW_CODE_RATIO * (touched.removed_code or 0):
+        yield Category("feature", "adds far more code than it removes")
 
 
 def _typed(conventional: re.Match[str]) -> Iterator[Category]:
@@ -131,6 +139,10 @@ def _typed(conventional: re.Match[str]) -> Iterator[Category]:
         yield Category("security", f"Conventional Commit scope {scope!r}")
     if kind in TYPES:
         yield Category(TYPES[kind], f"Conventional Commit type {kind!r}")
+
+
+def _opening(title: str) -> str:
+    return " ".join(WORD.findall(title.lower())[:OPENING_WORDS])
 
 
 def _worded(text: str, roles: frozenset[Role]) -> Iterator[str]:

@@ -30,7 +30,8 @@ class Footprint:
     """None where the source does not tell; `lines` are weighted by role, the other line counts are plain."""
 
     lines: float | None
-    removed_lines: int | None
+    added_code: int | None
+    removed_code: int | None
     test_lines: int | None
     docs_lines: int | None
     files: int | None
@@ -57,7 +58,8 @@ def _from_totals(change: Change) -> Footprint:
     lines = min((change.additions or 0) + (change.deletions or 0), LINES_PER_FILE * (change.changed_files or 1))
     return Footprint(
         lines=lines if counted else None,
-        removed_lines=change.deletions if change.deletions is None else min(change.deletions, lines),
+        added_code=None,
+        removed_code=None,
         test_lines=None,
         docs_lines=None,
         files=change.changed_files,
@@ -74,7 +76,8 @@ def _from_files(files: Iterable[FileChange]) -> Footprint:
     lines = sum(ROLE_WEIGHT[name] * count for name, count in (added + removed).items())
     return Footprint(
         lines=lines if counted else None,
-        removed_lines=removed["code"] + removed["infrastructure"] if counted else None,
+        added_code=added["code"] + added["infrastructure"] if counted else None,
+        removed_code=removed["code"] + removed["infrastructure"] if counted else None,
         test_lines=added["test"] if counted else None,
         docs_lines=added["docs"] if counted else None,
         files=len(written),
