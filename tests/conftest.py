@@ -48,7 +48,7 @@ def postgres_server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str
         migrate.upgrade(_on(url, TEMPLATE))
         yield url
     finally:
-        server.stop()
+        server.remove()
 
 
 @pytest.fixture

@@ -33,20 +33,19 @@ def end_marked(prefix: str, grace_seconds: float) -> None:
 def end_server(cluster: Path) -> None:
     """End every process of the PostgreSQL server on `cluster`: SIGINT (fast), SIGQUIT (immediate), SIGKILL.
 
-    They are known by name and working folder, so the orphaned backends of a killed postmaster are found as well.
+    They are known by name and working folder, so the orphaned backends of a killed postmaster are found as well; for
+    these the harm is done, and a busy one would keep the next server waiting.
     """
     folder = str(cluster.resolve())
-    for number, seconds in (
-        (signal.SIGINT, FAST_SECONDS),
-        (signal.SIGQUIT, QUICK_SECONDS),
-        (signal.SIGKILL, KILL_SECONDS),
-    ):
-        processes = list(_living(lambda process: process.name() == "postgres" and process.cwd() == folder))
-        if not processes:
-            return
-        for process in _leaders(processes) if number == signal.SIGINT else processes:
+    for number, seconds in ((signal.SIGINT, FAST_SECONDS), (signal.SIGQUIT, QUICK_SECONDS)):
+        postmasters = [process for process in _servers(folder) if _is_postmaster(process)]
+        for process in postmasters:
             _send(process, number)
-        psutil.wait_procs(processes, timeout=seconds)
+        psutil.wait_procs(postmasters, timeout=seconds)
+    orphans = _servers(folder)
+    for process in orphans:
+        _send(process, signal.SIGKILL)
+    psutil.wait_procs(orphans, timeout=KILL_SECONDS)
 
 
 def listener(port: int) -> psutil.Process | None:
@@ -89,17 +88,16 @@ def _living(wanted: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process
             continue
 
 
-def _leaders(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """The postmaster; without one, the orphaned backends (SIGINT cancels their query, then they see the loss)."""
-    ids = {process.pid for process in processes}
-    return [process for process in processes if _parent_id(process) not in ids]
+def _servers(folder: str) -> list[psutil.Process]:
+    return list(_living(lambda process: process.name() == "postgres" and process.cwd() == folder))
 
 
-def _parent_id(process: psutil.Process) -> int | None:
+def _is_postmaster(process: psutil.Process) -> bool:
+    """Its title is still the command; those of its children are of the form `postgres: checkpointer`."""
     try:
-        return process.ppid()
-    except psutil.Error:
-        return None
+        return not process.cmdline()[0].startswith("postgres:")
+    except (psutil.Error, IndexError):  # ended meanwhile
+        return False
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
