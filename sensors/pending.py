@@ -12,12 +12,12 @@ from threads_agent_dagster.db.pending import Waiting, waiting
 MOST_REQUESTS = 10
 BRIDGE = timedelta(days=31)  # a gap this short costs less than one more run
 CHAINS: Mapping[str, Sequence[str]] = {
-    "content": ("posts", "emotion_trajectories", "post_engagement", "dashboard_metrics"),
-    "achievements": ("achievements", "dashboard_metrics"),
-    "experiments": ("variant_performance", "dashboard_metrics"),
+    "content_chain": ("posts", "emotion_trajectories", "post_engagement", "dashboard_metrics"),
+    "achievements_chain": ("achievements", "dashboard_metrics"),
+    "experiments_chain": ("variant_performance", "dashboard_metrics"),
 }
 CHAIN_OF = {asset: chain for chain, assets in CHAINS.items() for asset in assets if asset != "dashboard_metrics"}
-UNPARTITIONED = {"experiments"}
+UNPARTITIONED = {"experiments_chain"}
 OBSERVED = {"posts": "tasks", "achievements": "github_deliveries", "variant_performance": "observations"}
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
