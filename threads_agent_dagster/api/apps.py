@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from threads_agent_dagster.api import health, inbox, problems, tasks, telemetry
+from threads_agent_dagster.api import achievements, health, inbox, problems, tasks, telemetry
 from threads_agent_dagster.api.security import LimitBody, RequireKey
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError
@@ -18,7 +18,7 @@ POOL_SIZE = 10
 
 ROUTERS: Mapping[str, Sequence[APIRouter]] = {
     "orchestrator": (tasks.router, inbox.router),
-    "achievements": (inbox.router,),
+    "achievements": (achievements.router, inbox.router),
     "prompts": (),
 }
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from threads_agent_dagster.errors import InvalidInput
 
@@ -63,6 +64,10 @@ Name = Annotated[
 ]
 Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(storable_text)]
 LongText = Annotated[str, Field(max_length=50_000), AfterValidator(storable_text)]
+SearchText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable_text)]
+Score = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Day = Annotated[date, Field(ge=date(1970, 1, 1), le=date(9000, 1, 1))]
+Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC))]
 JsonObject = Annotated[dict[str, JsonValue], Field(max_length=100)]
 
 

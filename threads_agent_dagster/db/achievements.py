@@ -1,15 +1,29 @@
-"""Reads the evidence that waits for a score, stores scored achievements."""
+"""Reads the evidence that waits for a score, stores scored achievements; lists them, and stores what people write."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, literal, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    case,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK, Days
 from threads_agent_dagster.db.tables import achievements
 
@@ -166,3 +180,70 @@ def mark_stale(connection: Connection, days: Days, code_version: str, *, force: 
     """Marks what is missing or of another version in the range; returns how many."""
     parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
     return connection.execute(_STALE, parameters).rowcount
+
+
+# What the API lists and what people write.
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a listed achievement must meet; None asks for nothing. `since` and `until` are closed UTC dates."""
+
+    category: str | None = None
+    source_type: str | None = None
+    since: date | None = None
+    until: date | None = None
+    min_score: float | None = None
+    max_score: float | None = None
+    portfolio_ready: bool | None = None
+    text: str | None = None
+
+
+def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    column = achievements.c
+    yield column.deleted_at.is_(None)
+    if wanted.category is not None:
+        yield column.category == wanted.category
+    if wanted.source_type is not None:
+        yield column.source_type == wanted.source_type
+    if wanted.since is not None:
+        yield column.completed_at >= datetime.combine(wanted.since, time.min, UTC)
+    if wanted.until is not None:
+        yield column.completed_at < datetime.combine(wanted.until, time.min, UTC) + timedelta(days=1)
+    if wanted.min_score is not None:
+        yield column.impact_score >= wanted.min_score
+    if wanted.max_score is not None:
+        yield column.impact_score <= wanted.max_score
+    if wanted.portfolio_ready is not None:
+        yield column.portfolio_ready == wanted.portfolio_ready
+    if wanted.text is not None:
+        found = (part.icontains(wanted.text, autoescape=True) for part in (column.title, column.description))
+        yield or_(*found)
+
+
+def search(connection: Connection, wanted: Filter, order: Order, window: Window) -> Sequence[RowMapping]:
+    """A page of the achievements that are not deleted, all columns."""
+    return read(connection, select(achievements).where(*_conditions(wanted)), order, window)
+
+
+# xmin names the transaction that wrote the row: it differs after every change, whoever made it.
+_ROW = select(achievements, text("achievements.xmin::text AS version"))
+
+
+def find(
+    connection: Connection, achievement_id: int, *, deleted: bool = False, lock: bool = False
+) -> RowMapping | None:
+    """All columns and the row's `version`; with `lock`, held until the transaction ends."""
+    gone = achievements.c.deleted_at.is_not(None)
+    row = _ROW.where(achievements.c.id == achievement_id, gone if deleted else not_(gone))
+    return connection.execute(row.with_for_update() if lock else row).mappings().one_or_none()
+
+
+def insert_written(connection: Connection, values: Mapping[str, Any]) -> int:
+    """Adds what a person wrote down; returns its id."""
+    return int(connection.execute(insert(achievements).values(values).returning(achievements.c.id)).scalar_one())
+
+
+def edit(connection: Connection, achievement_id: int, values: Mapping[str, Any]) -> None:
+    """Stores what a person changed."""
+    connection.execute(update(achievements).where(achievements.c.id == achievement_id).values(values))

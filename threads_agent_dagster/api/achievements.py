@@ -1,0 +1,272 @@
+"""/achievements/: the list, one with its rules, and what people write, correct and take away."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field, HttpUrl, model_validator
+from sqlalchemy import Connection, RowMapping
+
+from threads_agent_dagster.api.bodies import (
+    Day,
+    Id,
+    In,
+    Line,
+    LongText,
+    Moment,
+    Name,
+    Out,
+    Page,
+    Score,
+    SearchText,
+    StrictRoute,
+)
+from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
+from threads_agent_dagster.api.pages import PagingDep, page_of
+from threads_agent_dagster.api.security import Admin, Editor, Viewer
+from threads_agent_dagster.db import achievements as db
+from threads_agent_dagster.db import pending
+from threads_agent_dagster.db.pages import Order
+from threads_agent_dagster.db.tables import achievements as table
+from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
+from threads_agent_dagster.domain.changes import utc_day
+from threads_agent_dagster.errors import InvalidInput, NotFound, Stale
+
+router = APIRouter(prefix="/achievements", tags=["achievements"], route_class=StrictRoute)
+
+Category = StrEnum("Category", {name.upper(): name for name in CATEGORIES})  # type: ignore[misc]
+SourceType = StrEnum("SourceType", {name.upper(): name for name in SOURCE_TYPES})  # type: ignore[misc]
+WRITTEN = ("title", "category", "description")  # people's words: a later scoring leaves them as they are
+SORTS = ("completed_at", "impact_score", "complexity_score", "created_at", "display_priority", "title")
+Sort = Literal[
+    "completed_at", "-completed_at", "impact_score", "-impact_score", "complexity_score", "-complexity_score",
+    "created_at", "-created_at", "display_priority", "-display_priority", "title", "-title",
+]  # fmt: skip
+
+
+class Listed(Out):
+    """An achievement as lists show it; scores are null until it was scored."""
+
+    id: int
+    title: str
+    category: str
+    source_type: str
+    source_url: str | None
+    repository: str | None
+    author_name: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_hours: float | None
+    impact_score: float | None
+    complexity_score: float | None
+    time_saved_hours: float | None
+    performance_improvement_pct: float | None
+    portfolio_ready: bool
+    portfolio_section: str | None
+    display_priority: int
+
+
+class Achievement(Listed):
+    """The whole achievement, with where its figures come from."""
+
+    description: str | None
+    business_value: Any
+    skills: Any
+    source_key: str
+    source_id: str | None
+    merge_sha: str | None
+    author_email: str | None
+    author_login: str | None
+    linkedin_post_id: str | None
+    linkedin_published_at: datetime | None
+    scorer_version: str | None
+    run_id: str | None
+    code_version: str | None
+    created_at: datetime
+    updated_at: datetime
+    edited_fields: list[str]
+    edited_at: datetime | None
+    edited_by: str | None
+
+
+class Explanation(Out):
+    """Why the scores are what they are: each is the sum of its rules' points. Null until it was scored."""
+
+    id: int
+    impact_score: float | None
+    impact_rules: list[dict[str, Any]] | None
+    complexity_score: float | None
+    complexity_rules: list[dict[str, Any]] | None
+    scorer_version: str | None
+    run_id: str | None
+
+
+class Written(In):
+    """What a person may set; a field that is left out stays as it is."""
+
+    title: Annotated[Line, Field(max_length=255)] | None = None
+    description: LongText | None = None
+    category: Category | None = None
+    started_at: Moment | None = None
+    completed_at: Moment | None = None
+    source_url: Annotated[HttpUrl, Field(max_length=500)] | None = None
+    portfolio_ready: bool | None = None
+    portfolio_section: Name | None = None
+    display_priority: Annotated[int, Field(ge=0, le=1000)] | None = None
+    linkedin_post_id: Annotated[Name, Field(max_length=255)] | None = None
+    linkedin_published_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _required_when_given(self) -> Self:
+        for name in ("title", "category", "portfolio_ready", "display_priority"):
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null")
+        return self
+
+    def values(self) -> dict[str, Any]:
+        """Column → value of the fields that were given."""
+        given = self.model_dump(exclude_unset=True)
+        if given.get("source_url") is not None:
+            given["source_url"] = str(given["source_url"])
+        return given
+
+
+class NewAchievement(Written):
+    """An achievement that nothing collected."""
+
+    title: Annotated[Line, Field(max_length=255)]
+    category: Category
+    source_type: Literal["manual", "api", "ci"] = "manual"
+
+
+def _filter(
+    category: Category | None = None,
+    source: SourceType | None = None,
+    since: Annotated[Day | None, Query(description="completed on this UTC date or later")] = None,
+    until: Annotated[Day | None, Query(description="completed on this UTC date or earlier")] = None,
+    min_score: Score | None = None,
+    max_score: Score | None = None,
+    portfolio_ready: bool | None = None,
+    q: Annotated[SearchText | None, Query(description="part of the title or the description")] = None,
+) -> db.Filter:
+    return db.Filter(category, source, since, until, min_score, max_score, portfolio_ready, q)
+
+
+def _order(sort: Annotated[Sort, Query(description="- in front: largest first")] = "-completed_at") -> Order:
+    return Order(table.c[sort.removeprefix("-")], table.c.id, descending=sort.startswith("-"))
+
+
+FilterDep = Annotated[db.Filter, Depends(_filter)]
+OrderDep = Annotated[Order, Depends(_order)]
+AchievementId = Annotated[Id, Path()]
+IfMatch = Annotated[str | None, Header(max_length=200, description="the ETag that the caller saw")]
+
+
+@router.get("/")
+def list_achievements(
+    wanted: FilterDep, order: OrderDep, paging: PagingDep, engine: EngineDep, _: Viewer
+) -> Page[Listed]:
+    window = paging.window(order)
+    with engine.connect() as connection:
+        rows = db.search(connection, wanted, order, window)
+    return page_of(Listed, rows, order, window)
+
+
+@router.get("/{achievement_id}")
+def get_achievement(achievement_id: AchievementId, engine: EngineDep, response: Response, _: Viewer) -> Achievement:
+    with engine.connect() as connection:
+        row = _found(connection, achievement_id)
+    response.headers["ETag"] = _etag(row)
+    return Achievement.model_validate(dict(row))
+
+
+@router.get("/{achievement_id}/explain")
+def explain(achievement_id: AchievementId, engine: EngineDep, _: Viewer) -> Explanation:
+    with engine.connect() as connection:
+        return Explanation.model_validate(dict(_found(connection, achievement_id)))
+
+
+@router.post("/", status_code=201, response_model=Achievement)
+def create(written: NewAchievement, once: OnceDep, caller: Editor) -> JSONResponse:
+    values = written.values() | {"source_type": written.source_type}
+    _check_chronology(values)
+
+    def write(connection: Connection) -> Reply:
+        edited = [name for name in WRITTEN if name in values]
+        author = {"edited_by": caller.name, "edited_at": datetime.now(UTC), "edited_fields": edited}
+        achievement_id = db.insert_written(connection, values | author)
+        return _stored(connection, achievement_id, 201, {"Location": f"/achievements/{achievement_id}"})
+
+    return once(write)
+
+
+@router.put("/{achievement_id}", response_model=Achievement)
+def update(
+    achievement_id: AchievementId, written: Written, once: OnceDep, caller: Editor, if_match: IfMatch = None
+) -> JSONResponse:
+    def write(connection: Connection) -> Reply:
+        row = _found(connection, achievement_id, lock=True)
+        _check_version(row, if_match)
+        values = written.values()
+        _check_chronology({**row, **values})
+        edited = {*row["edited_fields"], *(name for name in WRITTEN if name in values)}
+        author = {"edited_by": caller.name, "edited_at": datetime.now(UTC), "edited_fields": sorted(edited)}
+        db.edit(connection, achievement_id, values | author)
+        return _stored(connection, achievement_id, 200, {})
+
+    return once(write)
+
+
+@router.delete("/{achievement_id}", status_code=204)
+def delete(achievement_id: AchievementId, engine: EngineDep, _: Admin, if_match: IfMatch = None) -> None:
+    with engine.begin() as connection:
+        _check_version(_found(connection, achievement_id, lock=True), if_match)
+        db.edit(connection, achievement_id, {"deleted_at": datetime.now(UTC)})
+
+
+@router.post("/{achievement_id}/restore", response_model=Achievement)
+def restore(achievement_id: AchievementId, once: OnceDep, _: Editor) -> JSONResponse:
+    """Undoes a deletion."""
+
+    def write(connection: Connection) -> Reply:
+        if db.find(connection, achievement_id, deleted=True, lock=True) is None:
+            raise NotFound(f"there is no deleted achievement {achievement_id}")
+        db.edit(connection, achievement_id, {"deleted_at": None})
+        return _stored(connection, achievement_id, 200, {})
+
+    return once(write)
+
+
+def _found(connection: Connection, achievement_id: int, *, lock: bool = False) -> RowMapping:
+    row = db.find(connection, achievement_id, lock=lock)
+    if row is None:
+        raise NotFound(f"there is no achievement {achievement_id}")
+    return row
+
+
+def _etag(row: RowMapping) -> str:
+    return f'"{row["version"]}"'
+
+
+def _check_version(row: RowMapping, if_match: str | None) -> None:
+    if if_match not in (None, "*", _etag(row)):
+        raise Stale("the achievement was changed meanwhile; read it again")
+
+
+def _check_chronology(values: Any) -> None:
+    started, completed = values.get("started_at"), values.get("completed_at")
+    if started is not None and completed is not None and completed < started:
+        raise InvalidInput("completed before it was started", field="completed_at")
+
+
+def _stored(connection: Connection, achievement_id: int, status: int, headers: dict[str, str]) -> Reply:
+    """The stored row, which is to be scored if it is completed."""
+    row = _found(connection, achievement_id)
+    if row["completed_at"] is not None:
+        day: date = utc_day(row["completed_at"], datetime.now(UTC))
+        pending.mark(connection, "achievements", [(f"achievement:{achievement_id}", day)])
+    return Reply(status, Achievement.model_validate(dict(row)), {"ETag": _etag(row), **headers})
