@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ MARKER = "THREADS_AGENT_SUPERVISED_BY"  # in the environment of every process th
 FAST_SECONDS = 20.0
 QUICK_SECONDS = 5.0
 KILL_SECONDS = 5.0
+POLL_SECONDS = 0.02
 
 
 def marked(prefix: str) -> list[psutil.Process]:
@@ -27,7 +29,7 @@ def end_marked(prefix: str, grace_seconds: float) -> None:
             return
         for process in processes:
             _send(process, number)
-        psutil.wait_procs(processes, timeout=seconds)
+        _await_end(processes, seconds)
 
 
 def end_server(cluster: Path) -> None:
@@ -41,11 +43,11 @@ def end_server(cluster: Path) -> None:
         postmasters = [process for process in _servers(folder) if _is_postmaster(process)]
         for process in postmasters:
             _send(process, number)
-        psutil.wait_procs(postmasters, timeout=seconds)
+        _await_end(postmasters, seconds)
     orphans = _servers(folder)
     for process in orphans:
         _send(process, signal.SIGKILL)
-    psutil.wait_procs(orphans, timeout=KILL_SECONDS)
+    _await_end(orphans, KILL_SECONDS)
 
 
 def listener(port: int) -> psutil.Process | None:
@@ -97,6 +99,20 @@ def _is_postmaster(process: psutil.Process) -> bool:
     try:
         return not process.cmdline()[0].startswith("postgres:")
     except (psutil.Error, IndexError):  # ended meanwhile
+        return False
+
+
+def _await_end(processes: list[psutil.Process], seconds: float) -> None:
+    """Wait without collecting exit codes: of our own children, whoever started them still wants to know."""
+    deadline = time.monotonic() + seconds
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
 
 
