@@ -15,7 +15,8 @@ class Query:
 
     @classmethod
     def parse(cls, search: str | None) -> Query:
-        return cls(dict(parse_qsl((search or "").removeprefix("?"))))
+        """Without NUL characters, which PostgreSQL's text cannot hold."""
+        return cls({name: value.replace("\0", "") for name, value in parse_qsl((search or "").removeprefix("?"))})
 
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")

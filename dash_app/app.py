@@ -6,15 +6,16 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update, set_props
+from dash.backends._fastapi import FastAPIDashServer
 from dash.development.base_component import Component
 from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from dash_app import data, frame, ids
+from dash_app import data, downloads, frame, ids
 from dash_app.address import Query
 from dash_app.components import Provenance, failure, no_page
 from dash_app.headers import SecurityHeaders
@@ -31,15 +32,24 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
+class _Backend(FastAPIDashServer):
+    """Dash on FastAPI without the websocket, which every open page would hold though no callback speaks through it."""
+
+    websocket_capability = False
+
+    @staticmethod
+    def create_app(name: str = "__main__", config: dict[str, Any] | None = None) -> FastAPI:  # noqa: ARG004
+        return FastAPI(openapi_url=None)  # its documentation pages load scripts from another host
+
+
 def create_app(settings: Settings, engine: Engine) -> Dash:
     """The dashboard; its `server` is the ASGI application to serve."""
     dagster_url = settings.service_url("dagster")
-    server = FastAPI(openapi_url=None)
     app = Dash(
         __name__,
-        server=server,  # type: ignore[arg-type]  # its annotation knows Flask only
+        backend=_Backend,
         assets_folder="static",
-        assets_ignore=r"colour-scheme\.js",  # the index loads it first
+        include_assets_files=False,  # the index names them
         index_string=frame.INDEX,
         title=frame.BRAND,
         update_title=None,  # type: ignore[arg-type]  # None: leave the title alone while reading
@@ -51,7 +61,8 @@ def create_app(settings: Settings, engine: Engine) -> Dash:
     app.layout = frame.layout(dagster_url)
     _register_reading(app, engine, Provenance(dagster_url))
     _register_browser(app)
-    _protect(server, settings, app.csp_hashes())
+    downloads.register(app.server, engine)
+    _protect(app.server, settings, app.csp_hashes())
     return app
 
 
@@ -94,6 +105,20 @@ def _register_reading(app: Dash, engine: Engine, provenance: Provenance) -> None
         return current, healed, frame.outage() if current == DOWN else None
 
     @app.callback(
+        Output(ids.CONTROLS, "children"),
+        Input(ids.URL, "pathname"),
+        Input(ids.HEALED, "data"),
+        State(ids.URL, "search"),
+    )
+    @_in_thread
+    def controls(path: str, _healed: int | None, search: str) -> Component | None:
+        page, item = routes.find(path)
+        if page is None or page.controls is None or item is not None:
+            return None
+        return _controls(page.controls, View(engine, provenance, Query.parse(search)))
+
+    @app.callback(
+        Output(ids.HEADING, "children"),
         Output(ids.BODY, "children"),
         Output(ids.TITLE, "data"),
         Input(ids.URL, "pathname"),
@@ -102,16 +127,16 @@ def _register_reading(app: Dash, engine: Engine, provenance: Provenance) -> None
         Input(ids.PULSE, "data"),
     )
     @_in_thread
-    def body(path: str, search: str, _healed: int | None, pulse: str | None) -> tuple[object, object]:
+    def content(path: str, search: str, _healed: int | None, pulse: str | None) -> tuple[object, object, object]:
         page, item = routes.find(path)
         moved_only = set(ctx.triggered_prop_ids.values()) == {ids.PULSE}
         if moved_only and (pulse == DOWN or page is None or not page.live):
-            return no_update, no_update
+            return no_update, no_update, no_update
         if page is None:
-            return no_page(path), "Not found"
+            return [], no_page(path), "Not found"
         show = page.show if item is None or page.detail is None else page.detail
         shown = _show(show, View(engine, provenance, Query.parse(search), item))
-        return shown.children, shown.title
+        return shown.heading, shown.children, shown.title
 
 
 def _pulse(engine: Engine) -> str:
@@ -122,21 +147,24 @@ def _pulse(engine: Engine) -> str:
         return DOWN
 
 
+def _controls(controls: Callable[[View], Component], view: View) -> Component | None:
+    """Nothing while the database is away; the content says so."""
+    try:
+        return controls(view)
+    except (Unavailable, ConfigurationError):
+        return None
+
+
 def _show(show: Callable[[View], Shown], view: View) -> Shown:
     """A failed read is shown as one; the next beat that succeeds draws the page again."""
     try:
         return show(view)
     except (Unavailable, ConfigurationError) as error:
         set_props(ids.PULSE, {"data": DOWN})
-        return Shown("Not available", [failure("This page could not be read", f"{error}.")])
+        return Shown("Not available", [], [failure("This page could not be read", f"{error}.")])
 
 
 def _register_browser(app: Dash) -> None:
-    @app.callback(Output(ids.CONTROLS, "children"), Input(ids.URL, "pathname"), State(ids.URL, "search"))
-    def controls(path: str, search: str) -> Component | None:
-        page, item = routes.find(path)
-        return page.controls(Query.parse(search)) if page and page.controls and item is None else None
-
     in_browser: Callable[..., None] = app.clientside_callback
     in_browser(ClientsideFunction("dashboard", "title"), Input(ids.TITLE, "data"))
     in_browser(

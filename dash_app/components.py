@@ -13,11 +13,13 @@ from dash.development.base_component import Component
 
 from dash_app import wording
 from dash_app.address import Query
-from dash_app.data import PER_PAGE, Listing, Origin
+from dash_app.ids import filter_id
+from dash_app.rows import PER_PAGE, Listing, Origin
 
 # Wildcard attributes go in as a dict of Any, for the components' stubs know only the named ones.
 Attributes = dict[str, Any]
-Content = Component | str | Sequence[Component | str] | None
+Part = Component | str
+Content = Part | Sequence[Part] | None
 
 
 def labelled(name: str) -> Attributes:
@@ -27,6 +29,11 @@ def labelled(name: str) -> Attributes:
 
 def _data_label(title: str) -> Attributes:
     return {"data-label": title}
+
+
+def decoration() -> Attributes:
+    """For what repeats a text beside it."""
+    return {"aria-hidden": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,46 @@ def figure(value: str, source: Component) -> Component:
     return html.Span([shown, source], className="figure")
 
 
+def back(label: str, path: str) -> Component:
+    return dcc.Link(f"← {label}", path, className="back")
+
+
+def search_box(query: Query, hint: str) -> Component:
+    box: Component = dmc.TextInput(
+        id=filter_id("q"),
+        value=query["q"],
+        placeholder=hint,
+        debounce=350,
+        className="search",
+        **labelled("Search"),
+    )
+    return box
+
+
+def choice(name: str, label: str, options: Sequence[tuple[str, str]], query: Query) -> Component:
+    """A select of (value, label) that sets the address's parameter `name`."""
+    select: Component = dmc.Select(
+        id=filter_id(name),
+        data=[{"value": value, "label": text} for value, text in options],
+        value=query[name] or None,
+        placeholder=label,
+        clearable=True,
+        className="choice",
+        **labelled(label),
+    )
+    return select
+
+
+def missing_item(what: str, item: str, parent: str) -> Component:
+    return html.Div(
+        [
+            html.H1(f"No such {what}"),
+            html.P(["There is no ", html.Code(item), ". ", dcc.Link("Back to the list", parent)]),
+        ],
+        className="empty",
+    )
+
+
 def card(title: Content, children: Content) -> Component:
     return html.Section([html.H2(title), html.Div(children)], className="card")
 
@@ -136,40 +183,43 @@ def no_match(path: str) -> Component:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading; `sort` is the parameter's value for sorting by it, `number` sets it right-aligned."""
+    """A heading; `sort` is the parameter's value for sorting by it, `style` is lead, number or nothing."""
 
     title: str
     sort: str | None = None
-    number: bool = False
+    style: str = ""
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[Content]], query: Query | None = None) -> Component:
-    """On a narrow screen each row becomes a block, with the headings beside the values."""
-    head = html.Tr([_heading(column, query) for column in columns])
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[Content]], query: Query | None = None, order: str = ""
+) -> Component:
+    """Sortable with a query, whose missing `sort` means `order`. On a narrow screen each row becomes a block."""
+    head = html.Tr([_heading(column, query, order) for column in columns])
     body = [html.Tr([_cell(column, value) for column, value in zip(columns, row, strict=True)]) for row in rows]
     return html.Div(html.Table([html.Thead(head), html.Tbody(body)]), className="table")
 
 
 def _cell(column: Column, value: Content) -> Component:
-    return html.Td(value, className="number" if column.number else None, **_data_label(column.title))
+    return html.Td(value, className=column.style or None, **_data_label(column.title))
 
 
-def _heading(column: Column, query: Query | None) -> Component:
-    attributes: Attributes = {"className": "number" if column.number else None, "scope": "col"}
+def _heading(column: Column, query: Query | None, order: str) -> Component:
+    attributes: Attributes = {"className": column.style or None, "scope": "col"}
     if column.sort is None or query is None:
         return html.Th(column.title, **attributes)
-    descending, ascending = query["sort"] == f"-{column.sort}", query["sort"] == column.sort
+    sort = query["sort"] or order
+    descending, ascending = sort == f"-{column.sort}", sort == column.sort
     if descending or ascending:
         attributes["aria-sort"] = "descending" if descending else "ascending"
     target = query.link(sort=column.sort if descending else f"-{column.sort}", page=None)
     return html.Th(dcc.Link(column.title, target, className="sort"), **attributes)
 
 
-def pager(listing: Listing[Any], query: Query, one: str, many: str) -> Component:
+def pager(listing: Listing[Any], query: Query, one: str) -> Component:
     """How many there are, and the way to the other pages."""
     first = (listing.page - 1) * PER_PAGE + 1
     last = min(listing.total, listing.page * PER_PAGE)
-    shown = f"{first:,}–{last:,} of {wording.plural(listing.total, one, many)}"
+    shown = f"{first:,}–{last:,} of {wording.plural(listing.total, one)}"
     links = [
         _page_link("Previous", listing.page - 1, listing, query),
         _page_link("Next", listing.page + 1, listing, query),

@@ -7,44 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from dash_app.rows import (
+    PER_PAGE,
+    Achievement,
+    Arc,
+    DayTotal,
+    DeadItem,
+    Experiment,
+    Figures,
+    ListedAchievement,
+    ListedPost,
+    Listing,
+    Origin,
+    Overview,
+    QueueLine,
+    Rule,
+    Segment,
+    Variant,
+)
+from threads_agent_dagster.db.tables import (
+    achievements,
+    emotion_segments,
+    emotion_trajectories,
+    emotion_transitions,
+    experiments,
+    personas,
+    post_engagement,
+    posts,
+    variant_performance,
+    variants,
+)
+from threads_agent_dagster.domain.emotions import EMOTIONS
 from threads_agent_dagster.errors import ConfigurationError, Unavailable
 
-PER_PAGE = 25
 EXPORT_ROWS = 1_000  # fetched at a time, so that an export of any size needs the same memory
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a number comes from; None is what its row does not record."""
-
-    asset: str
-    run_id: str | None
-    made_at: datetime | None
-    code_version: str | None
-    scorer_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing(Generic[Item]):
-    """One page of what matches, and how many match in all."""
-
-    items: Sequence[Item]
-    total: int
-    page: int
-
-    @property
-    def pages(self) -> int:
-        return max(1, -(-self.total // PER_PAGE))
 
 
 @contextmanager
@@ -80,64 +96,6 @@ def pulse(engine: Engine) -> str:
 
 
 # Overview.
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The view dashboard_metrics: 30-day totals, None where nothing was measured."""
-
-    today: date
-    achievements: int
-    average_impact: float | None
-    hours_saved: float | None
-    categories: int
-    posts: int
-    arcs: int
-    engagement_rate: float | None
-    impressions: int
-    successes: int
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class DayTotal:
-    """One day of one metric: how many, and the sum of what they measured."""
-
-    day: date
-    n: int
-    total: float
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLine:
-    """How much of one asset is not done yet."""
-
-    asset: str
-    waiting: int
-    working: int
-    dead: int
-    oldest_day: date
-
-
-@dataclass(frozen=True, slots=True)
-class DeadItem:
-    """Something that was given up, with the reason."""
-
-    asset: str
-    key: str
-    error: str | None
-    dead_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """`figures` is None while dashboard_metrics was never refreshed."""
-
-    figures: Figures | None
-    daily: Mapping[str, Sequence[DayTotal]]
-    categories: Sequence[tuple[str, int]]
-    queue: Sequence[QueueLine]
-    dead: Sequence[DeadItem]
 
 
 _FIGURES = text("SELECT utc_day(now()) AS today, * FROM dashboard_metrics")
@@ -194,3 +152,289 @@ def _by_day(rows: Sequence[Row[Any]]) -> tuple[dict[str, list[DayTotal]], list[t
         if row.day is not None:
             daily.setdefault(row.metric, []).append(DayTotal(row.day, row.n, row.total))
     return daily, [(row.label, row.n) for row in rows if row.day is None and row.n]
+
+
+# Achievements.
+
+
+ACHIEVEMENT_ORDERS = {
+    "completed": achievements.c.completed_at,
+    "impact": achievements.c.impact_score,
+    "complexity": achievements.c.complexity_score,
+    "title": func.lower(achievements.c.title),
+}
+_AUTHOR = func.coalesce(achievements.c.author_name, achievements.c.author_login, achievements.c.author_email)
+
+
+def list_achievements(engine: Engine, asked: Mapping[str, str], page: int) -> Listing[ListedAchievement]:
+    """Filtered by `q` (title, repository, author), `category`, `source`; ordered by `sort`."""
+    with _reading(engine) as connection:
+        rows, total, page = _page(connection, _achievements(asked), page)
+    return Listing([_listed_achievement(row) for row in rows], total, page)
+
+
+def export_achievements(engine: Engine, asked: Mapping[str, str]) -> Iterator[ListedAchievement]:
+    """All that the same filters let through, in constant memory."""
+    with _reading(engine) as connection:
+        for row in connection.execution_options(yield_per=EXPORT_ROWS).execute(_achievements(asked)):
+            yield _listed_achievement(row)
+
+
+def achievement(engine: Engine, key: int) -> Achievement | None:
+    statement = select(achievements, _AUTHOR.label("author")).where(
+        achievements.c.id == literal(key, BigInteger), achievements.c.deleted_at.is_(None)
+    )
+    with _reading(engine) as connection:
+        row = connection.execute(statement).one_or_none()
+    return None if row is None else _achievement(row)
+
+
+def _achievements(asked: Mapping[str, str]) -> Select[Any]:
+    columns = achievements.c
+    statement = select(achievements, _AUTHOR.label("author")).where(columns.deleted_at.is_(None))
+    if words := asked.get("q"):
+        searched = (columns.title, columns.repository, _AUTHOR)
+        statement = statement.where(or_(*(column.icontains(words, autoescape=True) for column in searched)))
+    if category := asked.get("category"):
+        statement = statement.where(cast(columns.category, Text) == category)
+    if source := asked.get("source"):
+        statement = statement.where(cast(columns.source_type, Text) == source)
+    return statement.order_by(*_order(asked.get("sort", ""), ACHIEVEMENT_ORDERS, "-completed"), columns.id.desc())
+
+
+def _order(sort: str, orders: Mapping[str, ColumnElement[Any]], default: str) -> list[ColumnElement[Any]]:
+    """`name` ascending, `-name` descending; what is missing comes last either way."""
+    chosen = sort if sort.removeprefix("-") in orders else default
+    column = orders[chosen.removeprefix("-")]
+    return [(column.desc() if chosen.startswith("-") else column.asc()).nulls_last()]
+
+
+def _page(connection: Connection, statement: Select[Any], page: int) -> tuple[Sequence[Row[Any]], int, int]:
+    """The rows of a page, how many there are on all, and the page, which is the last one if there are fewer."""
+    counted = select(func.count()).select_from(statement.order_by(None).subquery())
+    total = connection.execute(counted).scalar_one()
+    page = min(page, max(1, -(-total // PER_PAGE)))
+    return connection.execute(statement.limit(PER_PAGE).offset((page - 1) * PER_PAGE)).all(), total, page
+
+
+def _listed_achievement(row: Row[Any]) -> ListedAchievement:
+    return ListedAchievement(
+        id=row.id,
+        title=row.title,
+        category=row.category,
+        impact_score=row.impact_score,
+        complexity_score=row.complexity_score,
+        completed_at=row.completed_at,
+        source_type=row.source_type,
+        repository=row.repository,
+        author=row.author,
+        origin=Origin("achievements", row.run_id, row.updated_at, row.code_version, row.scorer_version),
+    )
+
+
+def _achievement(row: Row[Any]) -> Achievement:
+    return Achievement(
+        listed=_listed_achievement(row),
+        description=row.description,
+        started_at=row.started_at,
+        source_url=row.source_url,
+        merge_sha=row.merge_sha,
+        time_saved_hours=row.time_saved_hours,
+        impact_rules=_rules(row.impact_rules),
+        complexity_rules=_rules(row.complexity_rules),
+        skills=[(skill["name"], skill["evidence"]) for skill in row.skills],
+        quotes=[claim["quote"] for claim in (row.business_value or {}).get("claims", [])],
+    )
+
+
+def _rules(stored: list[dict[str, Any]] | None) -> list[Rule] | None:
+    return None if stored is None else [Rule(**rule) for rule in stored]
+
+
+# Posts and their arcs.
+
+
+POST_ORDERS = {
+    "ts": posts.c.ts,
+    "engagement": post_engagement.c.engagement_rate,
+    "mood": emotion_trajectories.c.sentiment_compound,
+}
+
+
+def list_personas(engine: Engine) -> list[tuple[str, str]]:
+    """Ids with names."""
+    with _reading(engine) as connection:
+        return [(row.id, row.name) for row in connection.execute(select(personas).order_by(personas.c.name))]
+
+
+def list_posts(engine: Engine, asked: Mapping[str, str], page: int) -> Listing[ListedPost]:
+    """Filtered by `q` (hook, body), `persona`, `arc`; ordered by `sort`."""
+    statement = _posts()
+    if words := asked.get("q"):
+        searched = (posts.c.hook, posts.c.body)
+        statement = statement.where(or_(*(column.icontains(words, autoescape=True) for column in searched)))
+    if persona := asked.get("persona"):
+        statement = statement.where(posts.c.persona_id == persona)
+    if shape := asked.get("arc"):
+        statement = statement.where(emotion_trajectories.c.trajectory_type == shape)
+    statement = statement.order_by(*_order(asked.get("sort", ""), POST_ORDERS, "-ts"), posts.c.id.desc())
+    with _reading(engine) as connection:
+        rows, total, page = _page(connection, statement, page)
+    return Listing([_listed_post(row) for row in rows], total, page)
+
+
+def post(engine: Engine, key: int) -> tuple[ListedPost, list[Segment]] | None:
+    """A post with the parts of its arc, none while it was not analysed."""
+    with _reading(engine) as connection:
+        row = connection.execute(_posts().where(posts.c.id == key)).one_or_none()
+        if row is None:
+            return None
+        segments = connection.execute(_segments(key)).all()
+    return _listed_post(row), [_segment(segment) for segment in segments]
+
+
+def _posts() -> Select[Any]:
+    arc, engagement = emotion_trajectories.c, post_engagement.c
+    return select(
+        posts,
+        arc.trajectory_type,
+        arc.reason,
+        arc.dominant_emotion,
+        arc.sentiment_compound,
+        arc.confidence,
+        *(column.label(f"arc_{column.name}") for column in (arc.run_id, arc.created_at, arc.code_version)),
+        arc.scorer_version,
+        engagement.impressions,
+        engagement.engagement_rate.label("rate"),
+        *(
+            column.label(f"rate_{column.name}")
+            for column in (engagement.run_id, engagement.updated_at, engagement.code_version)
+        ),
+    ).select_from(posts.outerjoin(emotion_trajectories).outerjoin(post_engagement))
+
+
+def _segments(key: int) -> Select[Any]:
+    joined = (
+        emotion_trajectories.join(emotion_segments, emotion_segments.c.trajectory_id == emotion_trajectories.c.id)
+    ).outerjoin(
+        emotion_transitions,
+        (emotion_transitions.c.trajectory_id == emotion_trajectories.c.id)
+        & (emotion_transitions.c.to_index == emotion_segments.c.index),
+    )
+    return (
+        select(emotion_segments, emotion_segments.c.index.label("position"), emotion_transitions.c.type)
+        .select_from(joined)
+        .where(emotion_trajectories.c.post_id == key)
+        .order_by(emotion_segments.c.index)
+    )
+
+
+def _listed_post(row: Row[Any]) -> ListedPost:
+    return ListedPost(
+        id=row.id,
+        persona=row.persona_id,
+        hook=row.hook,
+        body=row.body,
+        ts=row.ts,
+        generator=row.generator,
+        arc=_arc(row) if row.trajectory_type is not None else None,
+        engagement_rate=row.rate,
+        impressions=row.impressions,
+        engagement_origin=Origin("post_engagement", row.rate_run_id, row.rate_updated_at, row.rate_code_version),
+        origin=Origin("posts", row.run_id, None, row.code_version),
+    )
+
+
+def _arc(row: Row[Any]) -> Arc:
+    return Arc(
+        shape=row.trajectory_type,
+        reason=row.reason,
+        dominant=row.dominant_emotion,
+        mood=row.sentiment_compound,
+        confidence=row.confidence,
+        origin=Origin(
+            "emotion_trajectories", row.arc_run_id, row.arc_created_at, row.arc_code_version, row.scorer_version
+        ),
+    )
+
+
+def _segment(row: Row[Any]) -> Segment:
+    return Segment(
+        index=row.position,
+        text=row.text,
+        mood=row.sentiment_compound,
+        dominant=row.dominant_emotion,
+        emotions={emotion: getattr(row, emotion) for emotion in EMOTIONS},
+        change=row.type,
+    )
+
+
+# Experiments.
+
+
+EXPERIMENT_ORDERS = {
+    "started": func.coalesce(experiments.c.started_at, experiments.c.created_at),
+    "name": func.lower(experiments.c.name),
+}
+
+
+def list_experiments(engine: Engine, asked: Mapping[str, str], page: int) -> Listing[Experiment]:
+    """Filtered by `q` (name), `status`; ordered by `sort`."""
+    statement = select(experiments)
+    if words := asked.get("q"):
+        statement = statement.where(experiments.c.name.icontains(words, autoescape=True))
+    if status := asked.get("status"):
+        statement = statement.where(experiments.c.status == status)
+    statement = statement.order_by(*_order(asked.get("sort", ""), EXPERIMENT_ORDERS, "-started"), experiments.c.id)
+    with _reading(engine) as connection:
+        rows, total, page = _page(connection, statement, page)
+        variants_of = _variants(connection, [row.id for row in rows])
+    return Listing([_experiment(row, variants_of) for row in rows], total, page)
+
+
+def experiment(engine: Engine, key: str) -> Experiment | None:
+    with _reading(engine) as connection:
+        row = connection.execute(select(experiments).where(experiments.c.id == key)).one_or_none()
+        return None if row is None else _experiment(row, _variants(connection, [key]))
+
+
+def _variants(connection: Connection, keys: Sequence[str]) -> Mapping[str, list[Variant]]:
+    """Experiment id → its variants, the control first."""
+    columns, measured = variants.c, variant_performance.c
+    statement = (
+        select(columns.experiment_id, columns.variant_id, columns.hook, columns.is_control, variant_performance)
+        .select_from(variants.outerjoin(variant_performance))
+        .where(columns.experiment_id.in_(keys))
+        .order_by(columns.is_control.desc(), measured.mean_performance.desc().nulls_last(), columns.variant_id)
+    )
+    found: dict[str, list[Variant]] = {}
+    for row in connection.execute(statement):
+        found.setdefault(row.experiment_id, []).append(_variant(row))
+    return found
+
+
+def _experiment(row: Row[Any], variants_of: Mapping[str, list[Variant]]) -> Experiment:
+    return Experiment(
+        id=row.id,
+        name=row.name,
+        status=row.status,
+        plan=row.plan,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        variants=variants_of.get(row.id, []),
+    )
+
+
+def _variant(row: Row[Any]) -> Variant:
+    return Variant(
+        id=row.variant_id,
+        hook=row.hook,
+        is_control=row.is_control,
+        impressions=row.impressions,
+        successes=row.successes,
+        rate=row.mean_performance,
+        low=row.ci_low,
+        high=row.ci_high,
+        confidence_level=row.confidence_level,
+        origin=Origin("variant_performance", row.run_id, row.updated_at, row.code_version),
+    )

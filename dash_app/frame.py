@@ -24,8 +24,9 @@ THEME = {
     "cursorType": "pointer",
 }
 
-# Scripts come from files only, so that the content security policy can forbid inline ones. colour-scheme.js runs before
-# the first paint, or a reader in dark mode would see a white flash.
+# Scripts come from files only, so that the content security policy can forbid inline ones. They are named here because
+# Dash looks for assets only when its own paths are asked for, not at a link to a page. colour-scheme.js runs before the
+# first paint, or a reader in dark mode would see a white flash.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
     <head>
@@ -34,6 +35,7 @@ INDEX = """<!DOCTYPE html>
         <script src="/assets/colour-scheme.js"></script>
         {%favicon%}
         {%css%}
+        <link rel="stylesheet" href="/assets/dashboard.css">
     </head>
     <body>
         {%app_entry%}
@@ -41,6 +43,7 @@ INDEX = """<!DOCTYPE html>
         <footer>
             {%config%}
             {%scripts%}
+            <script src="/assets/dashboard.js"></script>
             {%renderer%}
         </footer>
     </body>
@@ -71,15 +74,13 @@ def _sidebar(dagster_url: str) -> Component:
         dmc.NavLink(label=label, href=path, active=_active(path), className="nav-link") for label, path in NAVIGATION
     ]
     scheme = dmc.ColorSchemeToggle(
-        lightIcon=html.Span("Light"),
-        darkIcon=html.Span("Dark"),
-        id=ids.COLOR_SCHEME,
+        lightIcon=html.Span("Switch to dark"),
+        darkIcon=html.Span("Switch to light"),
         variant="subtle",
         color="gray",
         className="scheme",
-        **labelled("Switch between light and dark"),
     )
-    dagster = html.A("Runs and lineage in Dagster", href=dagster_url, target="_blank", rel="noopener")
+    dagster = html.A("Open Dagster", href=dagster_url, target="_blank", rel="noopener")
     return html.Header(
         [
             dcc.Link(BRAND, "/", className="brand"),
@@ -98,6 +99,7 @@ def _main() -> Component:
     return html.Main(
         [
             html.Div(id=ids.OUTAGE, role="status"),
+            html.Div(id=ids.HEADING),
             html.Div(id=ids.CONTROLS, className="controls"),
             html.Div(id=ids.BODY, className="body"),
         ],

@@ -42,7 +42,9 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._headers)
+                headers = MutableHeaders(scope=message)
+                headers.update(self._headers)
+                headers.setdefault("Cache-Control", "no-cache")  # ask again; an unchanged file is a 304
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

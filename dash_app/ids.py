@@ -8,10 +8,10 @@ PULSE = "pulse"
 HEALED = "healed"
 OUTAGE = "outage"
 TITLE = "title"
+HEADING = "heading"
 CONTROLS = "controls"
 BODY = "body"
 FILTER = "filter"
-COLOR_SCHEME = "color-scheme"
 
 
 def filter_id(name: object) -> dict[str, object]:

@@ -20,6 +20,11 @@ def percent(rate: float | None, digits: int = 2) -> str:
     return MISSING if rate is None else f"{rate * 100:.{digits}f} %"
 
 
+def signed(value: float | None) -> str:
+    """E.g. +0.42, −0.10."""
+    return MISSING if value is None else f"{value:+.2f}".replace("-", "−")
+
+
 def day(moment: date | datetime | None) -> str:
     """E.g. 7 Nov 2026, in UTC."""
     if moment is None:
@@ -33,9 +38,9 @@ def time(moment: datetime | None) -> str:
     return MISSING if moment is None else f"{day(moment)}, {moment.astimezone(UTC):%H:%M} UTC"
 
 
-def plural(n: int, one: str, many: str | None = None) -> str:
+def plural(n: int, one: str) -> str:
     """E.g. 1 variant, 2 variants."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return f"{n:,} {one if n == 1 else one + 's'}"
 
 
 def sentence_case(word: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
+import plotly.graph_objects as go
 from dash import html
 from dash.development.base_component import Component
 
@@ -13,8 +14,8 @@ from dash_app import data, wording
 from dash_app.charts import metrics
 from dash_app.charts.frame import graph
 from dash_app.components import Column, Provenance, card, empty, figure, table
-from dash_app.data import DayTotal, Figures, Overview, QueueLine
-from dash_app.pages.page import Page, Shown, View
+from dash_app.pages.page import Page, Shown, View, heading
+from dash_app.rows import DayTotal, Figures, Overview, QueueLine
 from threads_agent_dagster.domain.achievements import CATEGORIES
 
 DAYS = 30
@@ -22,12 +23,16 @@ DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """One value per day of `metric`; `absent` is what a day without rows says: 0 for counts, None for averages."""
+    """One value per day of `metric`, None where the day has none."""
 
     metric: str
     value: Callable[[DayTotal], float | None]
-    absent: float | None
     unit: str
+
+    @property
+    def chart(self) -> Callable[[Sequence[date], Sequence[float | None], str], go.Figure]:
+        """Amounts are bars from zero; rates and averages are a line with gaps."""
+        return metrics.daily_counts if self.value in (_number, _total) else metrics.daily_averages
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,8 @@ def _percentage(day: DayTotal) -> float | None:
     return 100 * day.total / day.n if day.n else None
 
 
-def _hours(day: DayTotal) -> float | None:
+def _total(day: DayTotal) -> float | None:
     return day.total if day.n else None
-
-
-def _click_rate(figures: Figures) -> str:
-    rate = wording.percent(figures.successes / figures.impressions if figures.impressions else None)
-    return f"impressions, {rate} successful" if figures.impressions else "impressions"
 
 
 TILES = (
@@ -67,21 +67,21 @@ TILES = (
         "Achievements",
         "Pieces of work completed in the last 30 days, counted on the day they were completed.",
         lambda figures: wording.count(figures.achievements),
-        trend=Trend("achievements", _number, 0, "achievements"),
+        trend=Trend("achievements", _number, "achievements"),
     ),
     Tile(
         "Average impact",
         "Mean impact score of those achievements that were scored, on a scale from 0 to 100.",
         lambda figures: wording.decimal(figures.average_impact),
         lambda _: "of 100",
-        Trend("impact", _average, None, "of 100"),
+        Trend("impact", _average, "of 100"),
     ),
     Tile(
         "Time saved",
         "Hours that the achievements claim to have saved, from their own text; never estimated.",
         lambda figures: wording.decimal(figures.hours_saved),
         lambda _: "hours",
-        Trend("time_saved", _hours, None, "hours"),
+        Trend("time_saved", _total, "hours"),
     ),
     Tile(
         "Categories covered",
@@ -93,49 +93,48 @@ TILES = (
         "Posts",
         "Posts dated in the last 30 days.",
         lambda figures: wording.count(figures.posts),
-        trend=Trend("posts", _number, 0, "posts"),
+        trend=Trend("posts", _number, "posts"),
     ),
     Tile(
         "Emotion arcs",
         "Posts of the last 30 days whose emotional course was analysed.",
         lambda figures: wording.count(figures.arcs),
         lambda figures: f"of {wording.plural(figures.posts, 'post')}",
-        Trend("arcs", _number, 0, "arcs"),
+        Trend("arcs", _number, "arcs"),
     ),
     Tile(
         "Engagement",
         "Engagements per impression over all posts with measured engagement.",
         lambda figures: wording.percent(figures.engagement_rate),
-        trend=Trend("engagement", _percentage, None, "%"),
+        trend=Trend("engagement", _percentage, "%"),
     ),
     Tile(
-        "Experiment traffic",
-        "Impressions recorded for variants of experiments, and the share of them that succeeded.",
-        lambda figures: wording.count(figures.impressions),
-        _click_rate,
-        Trend("observations", _number, 0, "impressions"),
+        "Experiment success",
+        "Successes per impression, over all variants of all experiments.",
+        lambda figures: wording.percent(figures.successes / figures.impressions if figures.impressions else None),
+        lambda figures: f"of {wording.plural(figures.impressions, 'impression')}",
+        Trend("observations", _percentage, "%"),
     ),
 )
 
 
 def show(view: View) -> Shown:
     read = data.overview(view.engine)
-    parts = [_heading(read.figures, view.provenance)]
+    parts: list[Component] = []
     if read.figures is None:
         parts.append(_never_refreshed())
     else:
         parts.append(_tiles(read.figures, read.daily, view.provenance))
     parts.append(html.Div([_categories(read, view.provenance), _queue(read, view.provenance)], className="halves"))
-    return Shown("Overview", parts)
+    return Shown("Overview", _heading(read.figures, view.provenance), parts)
 
 
-def _heading(figures: Figures | None, provenance: Provenance) -> Component:
+def _heading(figures: Figures | None, provenance: Provenance) -> list[Component]:
     if figures is None:
-        return html.Header(html.H1("Overview"), className="page-heading")
+        return heading("Overview")
     meaning = "When the figures on this page were last brought up to date."
     refreshed = figure(wording.time(figures.origin.made_at), provenance.button("Last refresh", meaning, figures.origin))
-    lead = html.P(["The last 30 days. Figures refreshed ", refreshed])
-    return html.Header([html.H1("Overview"), lead], className="page-heading")
+    return heading("Overview", ["The last 30 days. Figures refreshed ", refreshed])
 
 
 def _never_refreshed() -> Component:
@@ -166,10 +165,10 @@ def _tile(tile: Tile, figures: Figures, daily: Mapping[str, Sequence[DayTotal]],
 def _trend(title: str, trend: Trend, figures: Figures, totals: Sequence[DayTotal]) -> Component:
     days = [figures.today - timedelta(days=back) for back in reversed(range(DAYS))]
     known = {total.day: trend.value(total) for total in totals}
-    values = [known.get(day, trend.absent) for day in days]
+    values = [known.get(day) for day in days]
     if not any(values):
         return html.P("no data in these 30 days", className="no-trend")
-    return graph(metrics.sparkline(days, values, trend.unit), f"{title}, day by day over 30 days", "sparkline")
+    return graph(trend.chart(days, values, trend.unit), f"{title}, day by day over 30 days", "sparkline")
 
 
 def _categories(read: Overview, provenance: Provenance) -> Component:
@@ -188,8 +187,7 @@ def _categories(read: Overview, provenance: Provenance) -> Component:
     counts = [(wording.sentence_case(label), n) for label, n in read.categories]
     described = ", ".join(f"{label} {n:,}" for label, n in counts)
     source = provenance.button(title, "Achievements of the last 30 days by kind of work.", read.figures.origin)
-    heading: list[Component | str] = [title, source]
-    return card(heading, graph(metrics.shares(counts), described))
+    return card([title, source], graph(metrics.shares(counts), described))
 
 
 def _queue(read: Overview, provenance: Provenance) -> Component:
@@ -198,10 +196,10 @@ def _queue(read: Overview, provenance: Provenance) -> Component:
     if not read.queue:
         return card(title, html.P("Nothing is waiting: every table is up to date.", className="quiet"))
     columns = [
-        Column("Table"),
-        Column("Waiting", number=True),
-        Column("Being done", number=True),
-        Column("Given up", number=True),
+        Column("Table", style="lead"),
+        Column("Waiting", style="number"),
+        Column("Being done", style="number"),
+        Column("Given up", style="number"),
         Column("Oldest day"),
     ]
     parts = [table(columns, [_queue_row(line, provenance) for line in read.queue])]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dash import html
 from dash.development.base_component import Component
 from sqlalchemy import Engine
 
 from dash_app.address import Query
-from dash_app.components import Provenance
+from dash_app.components import Content, Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A page's title and content."""
+    """A page's title, and what is above and below its controls."""
 
     title: str
+    heading: list[Component]
     children: list[Component]
 
 
@@ -36,6 +38,17 @@ class Page:
 
     path: str
     show: Callable[[View], Shown]
-    controls: Callable[[Query], Component] | None = None
+    controls: Callable[[View], Component] | None = None
     detail: Callable[[View], Shown] | None = None
     live: bool = False
+
+
+def item_number(item: str | None) -> int | None:
+    """The id in a detail's path; None for what no row can have."""
+    return int(item) if item and item.isascii() and item.isdigit() and len(item) <= 18 else None
+
+
+def heading(title: str, under: Content = None, beside: Component | None = None) -> list[Component]:
+    """The page's one h1, a line under it, and what is at the right of it."""
+    parts = [html.H1(title), beside, html.P(under) if under else None]
+    return [html.Header([part for part in parts if part is not None], className="page-heading")]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dash_app.pages import overview
+from dash_app.pages import achievements, experiments, overview, posts
 from dash_app.pages.page import Page
 
-PAGES = {page.path: page for page in (overview.PAGE,)}
+PAGES = {page.path: page for page in (overview.PAGE, achievements.PAGE, posts.PAGE, experiments.PAGE)}
 
 
 def find(path: str | None) -> tuple[Page | None, str | None]:

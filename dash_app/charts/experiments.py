@@ -1,0 +1,63 @@
+"""Rates with the intervals that say how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from dash_app.charts.frame import ACCENT, MUTED, layout
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measured rate in 0..1 and the bounds of its interval."""
+
+    label: str
+    rate: float
+    low: float
+    high: float
+    is_control: bool
+
+
+def intervals(measured: Sequence[Interval]) -> go.Figure:
+    """A dot per variant with its interval, the control in grey; variants are named by letter, as in the table."""
+    dots = go.Scatter(
+        x=[100 * variant.rate for variant in measured],
+        y=[variant.label for variant in measured],
+        mode="markers",
+        marker={"size": 10, "color": _colours(measured), "line": {"width": 0}},
+        customdata=[[100 * variant.low, 100 * variant.high] for variant in measured],
+        hovertemplate="%{y}: %{x:.2f} % (%{customdata[0]:.2f} to %{customdata[1]:.2f} %)<extra></extra>",
+    )
+    bars = [
+        go.Scatter(
+            x=[100 * variant.low, 100 * variant.high],
+            y=[variant.label] * 2,
+            mode="lines",
+            line={"width": 3, "color": colour},
+            opacity=0.55,
+            hoverinfo="skip",
+        )
+        for variant, colour in zip(measured, _colours(measured), strict=True)
+    ]
+    return go.Figure(
+        [*bars, dots],
+        layout(
+            38 * len(measured) + 34,
+            xaxis={"ticksuffix": " %", "fixedrange": True, "zeroline": False, "nticks": 6},
+            yaxis={
+                "type": "category",
+                "autorange": "reversed",
+                "fixedrange": True,
+                "showgrid": False,
+                "automargin": True,
+                "ticklabelstandoff": 8,
+            },
+        ),
+    )
+
+
+def _colours(measured: Sequence[Interval]) -> list[str]:
+    return [MUTED if variant.is_control else ACCENT for variant in measured]

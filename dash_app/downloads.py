@@ -1,0 +1,95 @@
+"""The same rows as a table's, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from sqlalchemy import Engine
+from starlette.responses import Response
+
+from dash_app import data
+from dash_app.address import Query
+from dash_app.rows import ListedAchievement
+from threads_agent_dagster.errors import Unavailable
+
+BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets take UTF-8 for the local code page
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+HEADER = (
+    "id",
+    "title",
+    "category",
+    "impact_score",
+    "complexity_score",
+    "completed_at",
+    "source_type",
+    "repository",
+    "author",
+    "scorer_version",
+    "run_id",
+)
+
+Cell = str | int | float | datetime | None
+
+
+def register(server: FastAPI, engine: Engine) -> None:
+    @server.get("/achievements.csv")
+    def achievements(request: Request) -> Response:
+        rows = data.export_achievements(engine, Query.parse(request.url.query).values)
+        return _download("achievements.csv", lines(HEADER, map(_row, rows)))
+
+
+def _download(name: str, content: Iterator[str]) -> Response:
+    """Reads the first part before answering, so that a database that is away is a 503 and not an empty file."""
+    try:
+        first = next(content)
+    except Unavailable as error:
+        return PlainTextResponse(f"{error}; try again", status_code=503)
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_chain(first, content), media_type="text/csv; charset=utf-8", headers=disposition)
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def lines(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    """CSV by RFC 4180; the first part holds the header and the first row."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    buffer.write(BYTE_ORDER_MARK)
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: Cell) -> str | int | float | None:
+    """Text that a spreadsheet would run as a formula is marked as text by an apostrophe."""
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
+def _row(item: ListedAchievement) -> list[Cell]:
+    return [
+        item.id,
+        item.title,
+        item.category,
+        item.impact_score,
+        item.complexity_score,
+        item.completed_at,
+        item.source_type,
+        item.repository,
+        item.author,
+        item.origin.scorer_version,
+        item.origin.run_id,
+    ]

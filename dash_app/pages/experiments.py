@@ -1,0 +1,172 @@
+"""What was tried: the experiments, and for each what its variants achieved and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Final
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from dash_app import data, wording
+from dash_app.charts.experiments import Interval, intervals
+from dash_app.charts.frame import graph
+from dash_app.components import (
+    Column,
+    Content,
+    Part,
+    Provenance,
+    back,
+    card,
+    choice,
+    empty,
+    figure,
+    missing_item,
+    no_match,
+    pager,
+    search_box,
+    table,
+)
+from dash_app.pages.page import Page, Shown, View, heading
+from dash_app.rows import Experiment, Variant
+
+PATH = "/experiments"
+FILTERS = ("q", "status")
+STATUSES: Final = {"draft": "Planned", "running": "Running", "stopped": "Stopped"}
+RATE = "Successes per impression of this variant, over all its observations."
+COLUMNS = (
+    Column("Experiment", "name", "lead"),
+    Column("Status"),
+    Column("Variants", style="number"),
+    Column("Impressions", style="number"),
+    Column("Highest rate so far", style="number"),
+    Column("Started", "started", "number"),
+)
+
+
+def controls(view: View) -> Component:
+    return html.Div(
+        [search_box(view.query, "Search by name"), choice("status", "Status", list(STATUSES.items()), view.query)],
+        className="filters",
+    )
+
+
+def show(view: View) -> Shown:
+    listing = data.list_experiments(view.engine, view.query.values, view.query.page)
+    title = "A/B Testing"
+    if not listing.total:
+        nothing = no_match(PATH) if any(view.query[name] for name in FILTERS) else _empty()
+        return Shown(title, heading(title), [nothing])
+    rows = [_row(item, view.provenance) for item in listing.items]
+    listed = html.Section(table(COLUMNS, rows, view.query, "-started"), className="card list")
+    return Shown(title, heading(title), [listed, pager(listing, view.query, "experiment")])
+
+
+def _empty() -> Component:
+    return empty(
+        "No experiments yet",
+        [
+            "The table ",
+            html.Code("experiments"),
+            " has no rows, so the asset ",
+            html.Code("variant_performance"),
+            " has nothing to measure. Import experiments from a CSV file:",
+        ],
+        "threads-agent import experiments FILE.csv",
+    )
+
+
+def _row(item: Experiment, provenance: Provenance) -> list[Content]:
+    return [
+        [dcc.Link(item.name, f"{PATH}/{item.id}", className="title"), html.Span(item.id, className="under")],
+        html.Span(STATUSES[item.status], className=f"tag status-{item.status}"),
+        wording.count(len(item.variants)),
+        wording.count(sum(variant.impressions or 0 for variant in item.variants)),
+        _best(item.variants, provenance),
+        wording.day(item.started_at),
+    ]
+
+
+def _best(variants: Sequence[Variant], provenance: Provenance) -> Component:
+    measured = [variant for variant in variants if variant.rate is not None]
+    if not measured:
+        return html.Span(wording.MISSING, className="missing", title="not measured")
+    return _rate(max(measured, key=lambda variant: variant.rate or 0), provenance)
+
+
+def _rate(variant: Variant, provenance: Provenance) -> Component:
+    if variant.rate is None:
+        return html.Span(wording.MISSING, className="missing", title="no impressions yet")
+    return figure(wording.percent(variant.rate), provenance.button("Success rate", RATE, variant.origin))
+
+
+def detail(view: View) -> Shown:
+    found = data.experiment(view.engine, view.item or "")
+    if found is None:
+        return Shown("Not found", [], [missing_item("experiment", view.item or "", PATH)])
+    facts = [STATUSES[found.status]]
+    if found.started_at:
+        facts.append(f"started {wording.day(found.started_at)}")
+    if found.ended_at:
+        facts.append(f"ended {wording.day(found.ended_at)}")
+    named = list(zip(_letters(len(found.variants)), found.variants, strict=True))
+    head = [back("A/B Testing", PATH), *heading(found.name, " · ".join(facts))]
+    return Shown(found.name, head, [_intervals(named), _variants(named, view.provenance)])
+
+
+def _letters(n: int) -> list[str]:
+    """A, B, ... Z, A2, B2, ..."""
+    return [ascii_uppercase[i % 26] + (str(i // 26 + 1) if i >= 26 else "") for i in range(n)]
+
+
+def _intervals(named: Sequence[tuple[str, Variant]]) -> Component:
+    measured = [
+        Interval(letter, variant.rate, variant.low, variant.high, variant.is_control)
+        for letter, variant in named
+        if variant.rate is not None and variant.low is not None and variant.high is not None
+    ]
+    if not measured:
+        nothing: list[Part] = [
+            "The asset ",
+            html.Code("variant_performance"),
+            " has no rate here: nothing was observed.",
+        ]
+        return card("Success rates", empty("Nothing measured yet", nothing))
+    levels = {variant.confidence_level for _, variant in named if variant.confidence_level is not None}
+    level = " and ".join(wording.percent(level, 0) for level in sorted(levels))
+    described = "; ".join(f"{i.label} {wording.percent(i.rate)}" for i in measured)
+    explanation = (
+        f"Each line holds the true rate with {level} certainty; grey is the control. "
+        "Where lines overlap much, the difference may be chance."
+    )
+    return card("Success rates", [html.P(explanation, className="quiet"), graph(intervals(measured), described)])
+
+
+def _variants(named: Sequence[tuple[str, Variant]], provenance: Provenance) -> Component:
+    columns = [
+        Column("", style="letter"),
+        Column("Variant", style="lead"),
+        Column("Impressions", style="number"),
+        Column("Successes", style="number"),
+        Column("Rate", style="number"),
+        Column("Interval", style="number"),
+    ]
+    return card("Variants", table(columns, [_variant_row(letter, variant, provenance) for letter, variant in named]))
+
+
+def _variant_row(letter: str, variant: Variant, provenance: Provenance) -> list[Content]:
+    control = [html.Span("Control", className="tag")] if variant.is_control else []
+    text = variant.hook or variant.id
+    bounds = [wording.percent(variant.low), wording.percent(variant.high)]
+    return [
+        html.Strong(letter),
+        [html.Span(text, className="title"), " ", *control],
+        wording.count(variant.impressions),
+        wording.count(variant.successes),
+        _rate(variant, provenance),
+        wording.MISSING if variant.low is None else " to ".join(bounds),
+    ]
+
+
+PAGE = Page(PATH, show, controls, detail)

@@ -1,0 +1,189 @@
+"""What was written: the posts, and for each the course of its emotions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, get_args
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from dash_app import data, wording
+from dash_app.charts import emotions
+from dash_app.charts.frame import graph
+from dash_app.components import (
+    Column,
+    Content,
+    Part,
+    Provenance,
+    back,
+    card,
+    choice,
+    definitions,
+    empty,
+    figure,
+    missing_item,
+    no_match,
+    pager,
+    search_box,
+    table,
+)
+from dash_app.pages.page import Page, Shown, View, heading, item_number
+from dash_app.rows import Arc, ListedPost, Segment
+from threads_agent_dagster.domain.emotions import TrajectoryType
+
+PATH = "/content"
+FILTERS = ("q", "persona", "arc")
+ENGAGEMENT = "Engagements per impression, from the newest measurement of this post."
+MOOD = "Mean mood of the post's parts, from -1 (negative) to 1 (positive)."
+SHAPES: Final = {
+    "rising": ("Rising", "The mood gets better from beginning to end."),
+    "falling": ("Falling", "The mood gets worse from beginning to end."),
+    "stable": ("Stable", "The mood stays about the same."),
+    "volatile": ("Volatile", "The mood goes up and down."),
+    "insufficient": ("Too short", "There is too little text for a course."),
+}
+COLUMNS = (
+    Column("Post", style="lead"),
+    Column("Arc"),
+    Column("Mood", "mood", "number"),
+    Column("Engagement", "engagement", "number"),
+    Column("Date", "ts", "number"),
+)
+
+
+def controls(view: View) -> Component:
+    return html.Div(
+        [
+            search_box(view.query, "Search the text"),
+            choice("persona", "Persona", data.list_personas(view.engine), view.query),
+            choice("arc", "Arc", [(shape, SHAPES[shape][0]) for shape in get_args(TrajectoryType)], view.query),
+        ],
+        className="filters",
+    )
+
+
+def show(view: View) -> Shown:
+    listing = data.list_posts(view.engine, view.query.values, view.query.page)
+    title = "Content Pipeline"
+    if not listing.total:
+        nothing = no_match(PATH) if any(view.query[name] for name in FILTERS) else _empty()
+        return Shown(title, heading(title), [nothing])
+    rows = [_row(item, view.provenance) for item in listing.items]
+    listed = html.Section(table(COLUMNS, rows, view.query, "-ts"), className="card list")
+    return Shown(title, heading(title), [listed, pager(listing, view.query, "post")])
+
+
+def _empty() -> Component:
+    return empty(
+        "No posts yet",
+        ["The asset ", html.Code("posts"), " has no rows. It makes one of each content task; add a task with:"],
+        "threads-agent task add",
+    )
+
+
+def _row(item: ListedPost, provenance: Provenance) -> list[Content]:
+    return [
+        [dcc.Link(item.hook, f"{PATH}/{item.id}", className="title"), html.Span(item.persona, className="under")],
+        _shape(item.arc),
+        _mood(item.arc, provenance),
+        _engagement(item, provenance),
+        wording.day(item.ts),
+    ]
+
+
+def _shape(arc: Arc | None) -> Component:
+    if arc is None:
+        return html.Span("not analysed", className="missing")
+    return html.Span(SHAPES[arc.shape][0], className=f"tag arc-{arc.shape}", title=arc.reason)
+
+
+def _mood(arc: Arc | None, provenance: Provenance) -> Component | str:
+    if arc is None:
+        return html.Span(wording.MISSING, className="missing", title="not analysed")
+    return figure(wording.signed(arc.mood), provenance.button("Mood", MOOD, arc.origin))
+
+
+def _engagement(item: ListedPost, provenance: Provenance) -> Component:
+    if item.engagement_rate is None:
+        return html.Span(wording.MISSING, className="missing", title="not measured")
+    source = provenance.button("Engagement", ENGAGEMENT, item.engagement_origin)
+    return figure(wording.percent(item.engagement_rate), source)
+
+
+def detail(view: View) -> Shown:
+    key = item_number(view.item)
+    found = None if key is None else data.post(view.engine, key)
+    if found is None:
+        return Shown("Not found", [], [missing_item("post", view.item or "", PATH)])
+    item, segments = found
+    facts = [item.persona, wording.day(item.ts), f"written by {item.generator}" if item.generator else None]
+    head = heading(item.hook, " · ".join(fact for fact in facts if fact))
+    parts: list[Component] = [
+        html.Div([_text(item, view.provenance), _arc(item.arc, segments, view.provenance)], className="halves"),
+    ]
+    if segments:
+        parts.append(_parts(segments))
+    return Shown(item.hook, [back("Content Pipeline", PATH), *head], parts)
+
+
+def _text(item: ListedPost, provenance: Provenance) -> Component:
+    written = provenance.button("This post", "The text as it stands, with later edits by people.", item.origin)
+    text = [html.P(html.Strong(item.hook), className="prose"), html.P(item.body, className="prose")]
+    measured = definitions(
+        [
+            ("Engagement", _engagement(item, provenance)),
+            ("Impressions", wording.count(item.impressions)),
+        ]
+    )
+    return card(["Text", written], [*text, measured])
+
+
+def _arc(arc: Arc | None, segments: Sequence[Segment], provenance: Provenance) -> Component:
+    if arc is None:
+        waiting: list[Part] = ["The asset ", html.Code("emotion_trajectories"), " has no row for this post yet."]
+        return card("Emotional course", empty("Not analysed yet", waiting, "threads-agent up"))
+    name, meaning = SHAPES[arc.shape]
+    source = provenance.button("Emotional course", "How the mood moves through the post.", arc.origin)
+    facts = definitions(
+        [
+            ("Mood", figure(wording.signed(arc.mood), provenance.button("Mood", MOOD, arc.origin))),
+            ("Strongest emotion", wording.sentence_case(arc.dominant) if arc.dominant else "none stands out"),
+            ("Confidence", wording.percent(arc.confidence, 0)),
+        ]
+    )
+    chart = [graph(emotions.course(segments), _described(segments))] if len(segments) > 1 else []
+    said = f"{meaning} ({arc.reason})" if arc.reason else meaning
+    return card(["Emotional course", source], [html.P([html.Strong(f"{name}. "), said]), *chart, facts])
+
+
+def _described(segments: Sequence[Segment]) -> str:
+    return "Mood by part: " + ", ".join(wording.signed(segment.mood) for segment in segments)
+
+
+def _parts(segments: Sequence[Segment]) -> Component:
+    columns = [
+        Column("Part", style="number"),
+        Column("Text", style="lead"),
+        Column("Mood", style="number"),
+        Column("Strongest"),
+        Column("From the part before"),
+    ]
+    rows: list[list[Content]] = [
+        [
+            str(segment.index + 1),
+            segment.text,
+            wording.signed(segment.mood),
+            wording.sentence_case(segment.dominant) if segment.dominant else wording.MISSING,
+            wording.sentence_case(segment.change) if segment.change else wording.MISSING,
+        ]
+        for segment in segments
+    ]
+    listed = card("Part by part", table(columns, rows))
+    if all(strength is None for segment in segments for strength in segment.emotions.values()):
+        return html.Div(listed, className="below")
+    strengths = graph(emotions.emotions(segments), "Strength of eight emotions in each part")
+    return html.Div([listed, card("Emotions, from 0 (absent) to 1 (certain)", strengths)], className="halves wide-left")
+
+
+PAGE = Page(PATH, show, controls, detail)

@@ -1,0 +1,209 @@
+"""What data.py returns: one frozen class per thing that a page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Generic, TypeVar
+
+PER_PAGE = 25
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a number comes from; None is what its row does not record."""
+
+    asset: str
+    run_id: str | None
+    made_at: datetime | None
+    code_version: str | None
+    scorer_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Item]):
+    """One page of what matches, and how many match in all."""
+
+    items: Sequence[Item]
+    total: int
+    page: int
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.total // PER_PAGE))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The view dashboard_metrics: 30-day totals, None where nothing was measured."""
+
+    today: date
+    achievements: int
+    average_impact: float | None
+    hours_saved: float | None
+    categories: int
+    posts: int
+    arcs: int
+    engagement_rate: float | None
+    impressions: int
+    successes: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotal:
+    """One day of one metric: how many, and the sum of what they measured."""
+
+    day: date
+    n: int
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """How much of one asset is not done yet."""
+
+    asset: str
+    waiting: int
+    working: int
+    dead: int
+    oldest_day: date
+
+
+@dataclass(frozen=True, slots=True)
+class DeadItem:
+    """Something that was given up, with the reason."""
+
+    asset: str
+    key: str
+    error: str | None
+    dead_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """`figures` is None while dashboard_metrics was never refreshed."""
+
+    figures: Figures | None
+    daily: Mapping[str, Sequence[DayTotal]]
+    categories: Sequence[tuple[str, int]]
+    queue: Sequence[QueueLine]
+    dead: Sequence[DeadItem]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAchievement:
+    """One row of the table and of the export."""
+
+    id: int
+    title: str
+    category: str
+    impact_score: float | None
+    complexity_score: float | None
+    completed_at: datetime | None
+    source_type: str
+    repository: str | None
+    author: str | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the sum that a score is: `points` of at most `weight` for `input`."""
+
+    name: str
+    input: str | float | None
+    weight: float
+    points: float
+
+
+@dataclass(frozen=True, slots=True)
+class Achievement:
+    """One achievement with its evidence; rules are None where it was never scored."""
+
+    listed: ListedAchievement
+    description: str | None
+    started_at: datetime | None
+    source_url: str | None
+    merge_sha: str | None
+    time_saved_hours: float | None
+    impact_rules: Sequence[Rule] | None
+    complexity_rules: Sequence[Rule] | None
+    skills: Sequence[tuple[str, str]]
+    quotes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    """The course of a post's emotions; `reason` says why it has no shape."""
+
+    shape: str
+    reason: str | None
+    dominant: str | None
+    mood: float | None
+    confidence: float | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPost:
+    """`arc` is None while it was not analysed, `engagement_rate` while nobody measured it."""
+
+    id: int
+    persona: str
+    hook: str
+    body: str
+    ts: datetime
+    generator: str | None
+    arc: Arc | None
+    engagement_rate: float | None
+    impressions: int | None
+    engagement_origin: Origin
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One part of a post; `change` is how it follows from the part before."""
+
+    index: int
+    text: str
+    mood: float | None
+    dominant: str | None
+    emotions: Mapping[str, float | None]
+    change: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One arm; all figures are None until the asset has looked at it, the rate until the first impression.
+
+    The interval from `low` to `high` covers the true rate with probability `confidence_level`.
+    """
+
+    id: str
+    hook: str | None
+    is_control: bool
+    impressions: int | None
+    successes: int | None
+    rate: float | None
+    low: float | None
+    high: float | None
+    confidence_level: float | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment as planned, with its variants."""
+
+    id: str
+    name: str
+    status: str
+    plan: Mapping[str, Any]
+    started_at: datetime | None
+    ended_at: datetime | None
+    variants: Sequence[Variant]
