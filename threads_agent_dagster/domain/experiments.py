@@ -120,16 +120,6 @@ def canonical_json(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparisons:
-    """Every arm but the first against the first, the control; arrays (experiments, arms − 1)."""
-
-    uplift: Floats  # relative: 0.1 is 10 % more than the control; NaN where the control has no successes
-    uplift_low: Floats  # interval of the plan's stopping rule; safe under peeking if that is sequential
-    uplift_high: Floats
-    p_value: Floats  # of the plan's stopping rule, Holm-adjusted over the arms
-
-
-@dataclass(frozen=True, slots=True)
 class Analysis:
     """Experiments with the same number of arms: arrays (experiments, arms) or (experiments)."""
 
@@ -143,7 +133,7 @@ class Analysis:
     p_value: Floats
     p_value_sequential: Floats
     srm_p: Floats
-    adjusted_p: Floats  # of `Comparisons`
+    adjusted_p: Floats  # (experiments, arms − 1) against the control by the plan's stopping rule, Holm
     verdict: NDArray[np.int8]  # index into VERDICTS
 
 
@@ -216,37 +206,64 @@ def _alpha_per_comparison(plan: Plan, arms: int) -> float:
     return plan.alpha / max(arms - 1, 1)
 
 
-def compare(analysis: Analysis, plan: Plan) -> Comparisons:
-    """Uplifts over the control; kept apart from `analyze` because the intervals cost more than all the rest."""
-    n, x = _against_control(analysis.impressions), _against_control(analysis.successes)
-    interval = ratio_interval if plan.stopping_rule == FIXED else sequential.ratio_confidence_sequence
-    low, high = interval(x, n, _alpha_per_comparison(plan, analysis.impressions.shape[1]))
-    rate = analysis.rate
-    ratio = np.divide(rate[:, 1:], rate[:, :1], out=np.full(low.shape, np.nan), where=rate[:, :1] > 0)
-    # A test that rejects equality also tells the direction, so the interval ends at "no difference" at the latest.
-    rejected = analysis.adjusted_p <= plan.alpha
-    with np.errstate(invalid="ignore"):
-        low = np.where(rejected & (rate[:, 1:] > rate[:, :1]), np.maximum(low, 1.0), low)
-        high = np.where(rejected & (rate[:, 1:] < rate[:, :1]), np.minimum(high, 1.0), high)
-    return Comparisons(ratio - 1, low - 1, high - 1, analysis.adjusted_p)
-
-
 def sample_size(plan: Plan, baseline: float, arms: int = 2) -> int:
     """Impressions per variant after which the plan's test has found its mde with its power."""
     return power.sample_size(baseline, plan.mde, _alpha_per_comparison(plan, arms), plan.power, plan.suffices)
 
 
+def minimum_detectable_uplift(plan: Plan, baseline: float, impressions: int, arms: int = 2) -> float | None:
+    """The smallest uplift over the control that `impressions` per variant show with the plan's power, if any."""
+    alpha = _alpha_per_comparison(plan, arms)
+    return power.minimum_detectable_uplift(baseline, impressions, alpha, plan.power, plan.suffices)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What the words of a verdict need beyond an `Analysis`, and what costs more than all of that."""
+
+    uplift: Floats  # (experiments, arms − 1) relative to the control: 0.1 is 10 % more; NaN without a control rate
+    uplift_low: Floats  # interval of the plan's stopping rule, Bonferroni over the arms; the sequential one is
+    uplift_high: Floats  # safe under peeking
+    horizon: Floats  # (experiments) impressions per variant; inf where nothing can be planned yet
+
+
+def detail(analysis: Analysis, plan: Plan) -> Details:
+    """Uplifts over the control and horizons of all experiments of an analysis."""
+    n, x = _against_control(analysis.impressions), _against_control(analysis.successes)
+    arms, rate = analysis.rate.shape[1], analysis.rate
+    interval = ratio_interval if plan.stopping_rule == FIXED else sequential.ratio_confidence_sequence
+    low, high = interval(x, n, _alpha_per_comparison(plan, arms))
+    ratio = np.divide(rate[:, 1:], rate[:, :1], out=np.full(low.shape, np.nan), where=rate[:, :1] > 0)
+    # A test that rejects equality also tells the direction, so the interval ends at "no difference" at the latest.
+    rejected = analysis.adjusted_p <= plan.alpha
+    low = np.where(rejected & (ratio > 1), np.maximum(low, 1.0), low)
+    high = np.where(rejected & (ratio < 1), np.minimum(high, 1.0), high)
+    return Details(ratio - 1, low - 1, high - 1, _horizons(analysis, plan))
+
+
+def _horizons(analysis: Analysis, plan: Plan) -> Floats:
+    baseline, arms = np.nan_to_num(analysis.rate[:, 0]), analysis.rate.shape[1]
+    if plan.horizon is not None:
+        return np.full(baseline.shape, float(plan.horizon))
+    horizons = np.full(baseline.shape, np.inf)
+    plannable = (analysis.verdict == KEEP_RUNNING) & (baseline > 0) & (baseline < 1)
+    alpha = _alpha_per_comparison(plan, arms)
+    horizons[plannable] = power.sample_sizes(baseline[plannable], plan.mde, alpha, plan.power, plan.suffices)
+    return horizons
+
+
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """A metric that must not get worse than `tolerated` (relative to the control); its interval for the best arm."""
+    """A metric that the winner must not worsen by more than `tolerated`; all relative to the control."""
 
     metric: str
     tolerated: float  # 0.05: up to 5 % worse is accepted
-    worse_low: float  # interval of how much worse it got, relative; negative = better
+    worse_low: float  # interval of how much worse the winner is; negative = better
     worse_high: float
 
     @property
     def breached(self) -> bool:
+        """Whether the whole interval lies beyond what is tolerated."""
         return self.worse_low > self.tolerated
 
 
@@ -254,106 +271,93 @@ class Guardrail:
 class Verdict:
     """What to do, why, and by which rule."""
 
-    verdict: str
+    verdict: str  # one of VERDICTS
     reason: str
     rule: str
     variant_id: str | None  # the arm that the verdict speaks of
 
 
-def explain(
-    analysis: Analysis,
-    row: int,
-    variant_ids: Sequence[str],
-    plan: Plan,
-    guardrails: Sequence[Guardrail] = (),
-    daily_impressions: float | None = None,
-) -> Verdict:
-    """The verdict on one experiment in words; `daily_impressions` (all variants together) turns sizes into days."""
-    one = _row(analysis, row)
-    code = int(analysis.verdict[row])
-    breached = [guardrail for guardrail in guardrails if guardrail.breached]
-    if code == SHIP and breached:
-        return _guarded(breached[0], variant_ids[_winner(one, plan)])
-    if code == SHIP:
-        return _explain_ship(one, variant_ids, plan)
-    if code == ROLL_BACK:
-        return _explain_roll_back(one, variant_ids, plan)
-    if code == UNHEALTHY:
-        return _explain_unhealthy(one)
-    if code == NO_EVIDENCE:
-        return _explain_no_evidence(one, variant_ids, plan)
-    return _explain_keep_running(one, variant_ids, plan, daily_impressions)
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Puts the verdicts of an analysis into words."""
 
+    analysis: Analysis
+    details: Details
+    plan: Plan
+    daily_impressions: float | None = None  # of all variants together; turns sizes into days
 
-def _row(analysis: Analysis, row: int) -> Analysis:
-    fields = {name: getattr(analysis, name)[row : row + 1] for name in Analysis.__slots__}
-    return Analysis(**fields)
+    def verdict(self, row: int, variant_ids: Sequence[str], guardrails: Sequence[Guardrail] = ()) -> Verdict:
+        """The verdict on the experiment of that row."""
+        code = int(self.analysis.verdict[row])
+        if code == SHIP:
+            breached = [guardrail for guardrail in guardrails if guardrail.breached]
+            return self._guarded(row, variant_ids, breached[0]) if breached else self._ship(row, variant_ids)
+        if code == ROLL_BACK:
+            return self._roll_back(row, variant_ids)
+        if code == KEEP_RUNNING:
+            return self._keep_running(row, variant_ids)
+        return self._no_evidence(row, variant_ids) if code == NO_EVIDENCE else self._unhealthy(row)
 
+    def winner(self, row: int) -> int:
+        """Index of the likeliest best of the arms that beat the control."""
+        found = self.analysis
+        beats = (found.adjusted_p[row] <= self.plan.alpha) & (found.rate[row, 1:] > found.rate[row, 0])
+        return 1 + int(np.argmax(np.where(beats, found.p_best[row, 1:], -1.0)))
 
-def _winner(one: Analysis, plan: Plan) -> int:
-    """The likeliest best of the arms that beat the control."""
-    beats = (one.adjusted_p[0] <= plan.alpha) & (one.rate[0, 1:] > one.rate[0, 0])
-    return 1 + int(np.argmax(np.where(beats, one.p_best[0, 1:], -1.0)))
+    def _ship(self, row: int, names: Sequence[str]) -> Verdict:
+        arm = self.winner(row)
+        chance = f"best with probability {self.analysis.p_best[row, arm]:.2f}"
+        reason = f"{names[arm]} beats {names[0]}: {self._uplift(row, arm)}; {chance}"
+        return Verdict("ship", reason, self._rule(), names[arm])
 
+    def _roll_back(self, row: int, names: Sequence[str]) -> Verdict:
+        closest = 1 + int(np.argmax(self.analysis.rate[row, 1:]))
+        losers = f"{names[closest]} loses" if len(names) == 2 else f"all other variants, even {names[closest]}, lose"
+        return Verdict("roll back", f"{losers} to {names[0]}: {self._uplift(row, closest)}", self._rule(), names[0])
 
-def _rule(plan: Plan) -> str:
-    when = "at the horizon" if plan.stopping_rule == FIXED else "at any time"
-    return f"{plan.stopping_rule}: Holm-adjusted p against the control <= {plan.alpha:g} {when}"
+    def _guarded(self, row: int, names: Sequence[str], guardrail: Guardrail) -> Verdict:
+        low, high = _percent(guardrail.worse_low), _percent(guardrail.worse_high)
+        reason = f"{names[self.winner(row)]} wins, but {guardrail.metric} got worse by {low} to {high}"
+        rule = f"guardrail {guardrail.metric}: at most {_percent(guardrail.tolerated)} worse"
+        return Verdict("roll back", reason, rule, names[0])
+
+    def _keep_running(self, row: int, names: Sequence[str]) -> Verdict:
+        rule = f"no decision, and the horizon{self._aim()} is not reached"
+        horizon = float(self.details.horizon[row])
+        if math.isinf(horizon):
+            return Verdict("keep running", f"no horizon can be reckoned from {names[0]}'s rate yet", rule, None)
+        missing = max(int(horizon) - int(self.analysis.impressions[row].min()), 0)
+        days = math.ceil(missing * len(names) / self.daily_impressions) if self.daily_impressions else None
+        time = "" if days is None else f", about {days} days"
+        reason = f"not decided yet; at most {missing} more impressions per variant{time}"
+        return Verdict("keep running", reason, rule, None)
+
+    def _no_evidence(self, row: int, names: Sequence[str]) -> Verdict:
+        if len(names) == 1:
+            rule = "a verdict compares two or more variants"
+            return Verdict("no evidence", f"{names[0]} is the only variant", rule, None)
+        arm = 1 + int(np.argmax(self.analysis.p_best[row, 1:]))
+        rule = f"horizon{self._aim()} reached, and neither a winner nor a loss of all other variants"
+        return Verdict("no evidence", f"{names[arm]} against {names[0]}: {self._uplift(row, arm)}", rule, None)
+
+    def _unhealthy(self, row: int) -> Verdict:
+        split = " : ".join(str(count) for count in self.analysis.impressions[row])
+        reason = f"impressions are split {split}; the planned split gives that with p = {self.analysis.srm_p[row]:.2g}"
+        rule = f"sample ratio p < {SRM_ALPHA:g}: find the cause, then start again"
+        return Verdict("unhealthy", reason, rule, None)
+
+    def _rule(self) -> str:
+        when = "at the horizon" if self.plan.stopping_rule == FIXED else "at any time"
+        return f"{self.plan.stopping_rule}: Holm-adjusted p against the control <= {self.plan.alpha:g} {when}"
+
+    def _aim(self) -> str:
+        return "" if self.plan.horizon else f" (mde {100 * self.plan.mde:g} %, power {self.plan.power:g})"
+
+    def _uplift(self, row: int, arm: int) -> str:
+        found, p = self.details, self.analysis.adjusted_p[row, arm - 1]
+        low, high = _percent(found.uplift_low[row, arm - 1]), _percent(found.uplift_high[row, arm - 1])
+        return f"uplift {_percent(found.uplift[row, arm - 1])} ({low} to {high}), adjusted p = {p:.2g}"
 
 
 def _percent(share: float) -> str:
-    return "unbounded" if math.isinf(share) else f"{100 * share:+.1f} %"
-
-
-def _uplift(one: Analysis, arm: int, plan: Plan) -> str:
-    found = compare(one, plan)
-    low, high = _percent(found.uplift_low[0, arm - 1]), _percent(found.uplift_high[0, arm - 1])
-    uplift = found.uplift[0, arm - 1]
-    size = "unknown, the control has no successes" if math.isnan(uplift) else _percent(uplift)
-    return f"uplift {size} (interval {low} to {high}), adjusted p = {found.p_value[0, arm - 1]:.2g}"
-
-
-def _explain_ship(one: Analysis, names: Sequence[str], plan: Plan) -> Verdict:
-    arm = _winner(one, plan)
-    reason = f"{names[arm]} beats {names[0]}: {_uplift(one, arm, plan)}; best with probability {one.p_best[0, arm]:.2f}"
-    return Verdict("ship", reason, _rule(plan), names[arm])
-
-
-def _explain_roll_back(one: Analysis, names: Sequence[str], plan: Plan) -> Verdict:
-    closest = 1 + int(np.argmax(one.rate[0, 1:]))
-    losers = f"{names[closest]} loses" if len(names) == 2 else f"all other variants, even {names[closest]}, lose"
-    return Verdict("roll back", f"{losers} to {names[0]}: {_uplift(one, closest, plan)}", _rule(plan), names[0])
-
-
-def _explain_keep_running(one: Analysis, names: Sequence[str], plan: Plan, daily_impressions: float | None) -> Verdict:
-    rule = f"no decision, and the horizon (mde {100 * plan.mde:g} %, power {plan.power:g}) is not reached"
-    if not one.successes[0, 0]:
-        return Verdict("keep running", f"{names[0]}, the control, has no successes yet", rule, None)
-    horizon = plan.horizon or sample_size(plan, float(one.rate[0, 0]), len(names))
-    missing = max(horizon - int(one.impressions[0].min()), 0)
-    time = "" if not daily_impressions else f", about {math.ceil(missing * len(names) / daily_impressions)} days"
-    reason = f"not decided yet; at most {missing} more impressions per variant{time}"
-    return Verdict("keep running", reason, rule, None)
-
-
-def _explain_no_evidence(one: Analysis, names: Sequence[str], plan: Plan) -> Verdict:
-    if len(names) == 1:
-        return Verdict(
-            "no evidence", f"{names[0]} is the only variant", "a verdict compares two or more variants", None
-        )
-    rule = f"horizon reached (mde {100 * plan.mde:g} %, power {plan.power:g}) and no arm differs from the control"
-    arm = 1 + int(np.argmax(one.p_best[0, 1:]))
-    return Verdict("no evidence", f"{names[arm]} against {names[0]}: {_uplift(one, arm, plan)}", rule, None)
-
-
-def _explain_unhealthy(one: Analysis) -> Verdict:
-    split = " : ".join(str(count) for count in one.impressions[0])
-    reason = f"impressions are split {split}, which the planned split explains with p = {one.srm_p[0]:.2g}"
-    return Verdict("unhealthy", reason, f"sample ratio p < {SRM_ALPHA:g}: find the cause, then start again", None)
-
-
-def _guarded(guardrail: Guardrail, variant_id: str) -> Verdict:
-    low, high = _percent(guardrail.worse_low), _percent(guardrail.worse_high)
-    reason = f"{variant_id} wins, but {guardrail.metric} got worse by {low} to {high}"
-    rule = f"guardrail {guardrail.metric}: at most {_percent(guardrail.tolerated)} worse"
-    return Verdict("roll back", reason, rule, variant_id)
+    return f"{100 * share:+.1f} %" if math.isfinite(share) else "unknown" if math.isnan(share) else "unbounded"

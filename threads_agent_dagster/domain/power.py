@@ -12,6 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from threads_agent_dagster.domain.intervals import Floats
 from threads_agent_dagster.domain.sequential import log_evidence
 from threads_agent_dagster.errors import InvalidInput
 
@@ -49,17 +50,36 @@ def sequential_suffices(
     return np.asarray((gap > 0) & (log_evidence(counts, np.stack([n, n], axis=-1)) >= -math.log(alpha)))
 
 
+def sample_sizes(
+    baselines: ArrayLike, uplift: float, alpha: float, power: float, suffices: Sufficiency = fixed_suffices
+) -> Floats:
+    """The fewest impressions per arm with which the uplift is found; inf where no number is enough."""
+    rates = np.asarray(baselines, dtype=float)
+    high = np.ones(rates.shape)
+    while (short := ~suffices(rates, high, uplift, alpha, power) & (high <= LARGEST)).any():
+        high = np.where(short, high * 2, high)
+    low = np.floor(high / 2)
+    while ((high - low) > 1).any():
+        middle = np.floor((low + high) / 2)
+        enough = suffices(rates, middle, uplift, alpha, power)
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.where(high > LARGEST, np.inf, high)
+
+
 def sample_size(
     baseline: float, uplift: float, alpha: float = 0.05, power: float = 0.8, suffices: Sufficiency = fixed_suffices
 ) -> int:
-    """The fewest impressions per arm with which the uplift is found.
+    """`sample_sizes` of one rate.
 
     Raises: InvalidInput where no size is enough.
     """
     _check(baseline, alpha, power)
     if uplift <= -1 or uplift == 0 or baseline * (1 + uplift) > 1:
         raise InvalidInput(f"{uplift} does not lead from {baseline} to another rate in (0, 1]", "mde")
-    return _smallest(lambda n: bool(suffices(baseline, n, uplift, alpha, power)))
+    size = float(sample_sizes(baseline, uplift, alpha, power, suffices))
+    if math.isinf(size):
+        raise InvalidInput("the uplift is too small to be found", "mde")
+    return int(size)
 
 
 def minimum_detectable_uplift(
@@ -80,16 +100,3 @@ def _check(baseline: float, alpha: float, power: float) -> None:
     for field, value in (("baseline", baseline), ("alpha", alpha), ("power", power)):
         if not 0 < value < 1:
             raise InvalidInput(f"{value} is not between 0 and 1", field)
-
-
-def _smallest(enough: Callable[[int], bool]) -> int:
-    high = 1
-    while not enough(high):
-        high *= 2
-        if high > LARGEST:
-            raise InvalidInput("the uplift is too small to be found", "mde")
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high

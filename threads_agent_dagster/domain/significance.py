@@ -120,7 +120,7 @@ def benjamini_hochberg(p_values: ArrayLike) -> Floats:
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, axis=-1, kind="stable")
     family = p.shape[-1]
-    steps = np.take_along_axis(p, order, axis=-1) * family / np.arange(1, family + 1)
+    steps = np.take_along_axis(p, order, axis=-1) * (family / np.arange(1, family + 1))
     return _restored(np.minimum.accumulate(steps[..., ::-1], axis=-1)[..., ::-1], order)
 
 

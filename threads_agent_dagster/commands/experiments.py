@@ -1,0 +1,262 @@
+"""`threads-agent experiments analyze | plan`: statistics of counts, without a database."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from threads_agent_dagster.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from threads_agent_dagster.domain.experiments import Analysis, Plan
+
+COLUMNS = ("experiment_id", "variant_id", "impressions", "successes")
+DIGITS = 10  # significant digits of printed numbers
+
+app = typer.Typer(help="What works, and how sure that is.", no_args_is_help=True)
+
+AlphaOption = Annotated[float, typer.Option(help="Chance of a false winner or loser per experiment.")]
+PowerOption = Annotated[float, typer.Option(help="Chance of finding an uplift of --mde.")]
+MdeOption = Annotated[float, typer.Option(help="Smallest uplift worth finding, relative to the control: 0.1 = 10 %.")]
+RuleOption = Annotated[
+    str, typer.Option(help="`sequential` may be looked at any time; `fixed` decides once, at the horizon.")
+]
+HorizonOption = Annotated[
+    int | None, typer.Option(help="Planned impressions per variant; default: what --mde and --power ask for.")
+]
+DailyOption = Annotated[float | None, typer.Option(help="Impressions per day, all variants together.")]
+
+
+ControlOption = Annotated[
+    str, typer.Option(help="variant_id of the control; where none is called so, the first line's variant.")
+]
+
+
+@dataclass(slots=True)
+class Experiment:
+    """The lines of one experiment, in the order of their appearance."""
+
+    experiment_id: str
+    variant_ids: list[str] = field(default_factory=list)
+    impressions: list[int] = field(default_factory=list)
+    successes: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    broken: bool = False
+
+
+@app.command()
+def analyze(
+    alpha: AlphaOption = 0.05,
+    power: PowerOption = 0.8,
+    mde: MdeOption = 0.1,
+    stopping_rule: RuleOption = "sequential",
+    horizon: HorizonOption = None,
+    daily_impressions: DailyOption = None,
+    control: ControlOption = "control",
+) -> None:
+    """Judge experiments: CSV in (experiment_id,variant_id,impressions,successes[,weight]), one JSON object each out.
+
+    `weight` is a variant's planned share of the impressions, equal without it. Wrong lines are named on stderr, their
+    experiments are left out, and the exit code is 1.
+    """
+    from threads_agent_dagster.domain.experiments import Plan
+
+    plan = Plan(alpha=alpha, power=power, mde=mde, stopping_rule=stopping_rule, horizon=horizon)
+    if daily_impressions is not None:
+        _positive(daily_impressions)
+    experiments, problems = _read(sys.stdin.buffer.read())
+    for line in _answers(experiments, control, plan, daily_impressions):
+        sys.stdout.write(line + "\n")
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("plan")
+def plan_run(
+    baseline: Annotated[float, typer.Option(help="Rate of the control, e.g. 0.02.")],
+    mde: MdeOption = 0.1,
+    alpha: AlphaOption = 0.05,
+    power: PowerOption = 0.8,
+    stopping_rule: RuleOption = "sequential",
+    variants: Annotated[int, typer.Option(min=2, help="Number of variants, the control included.")] = 2,
+    daily_impressions: DailyOption = None,
+    days: Annotated[float | None, typer.Option(help="Also say what this many days show.")] = None,
+) -> None:
+    """How long an experiment must run, and what can be seen in a given time; one JSON object."""
+    from dataclasses import replace
+
+    from threads_agent_dagster.domain import experiments
+
+    asked = experiments.Plan(alpha=alpha, power=power, mde=mde, stopping_rule=stopping_rule)
+    horizon = experiments.sample_size(asked, baseline, variants)
+    frozen = replace(asked, horizon=horizon)
+    answer: dict[str, object] = {
+        "baseline": baseline,
+        "variants": variants,
+        "impressions_per_variant": horizon,
+        "impressions": horizon * variants,
+        "days": None if daily_impressions is None else math.ceil(horizon * variants / _positive(daily_impressions)),
+        "plan": asdict(frozen),
+        "plan_sha256": frozen.sha256(),
+    }
+    if days is not None:
+        answer["minimum_detectable_uplift"] = _visible_within(days, daily_impressions, baseline, variants, asked)
+    typer.echo(json.dumps(answer))
+
+
+def _positive(daily_impressions: float | None) -> float:
+    if daily_impressions is None or not daily_impressions > 0:
+        raise InvalidInput(f"{daily_impressions} is not positive", "--daily-impressions")
+    return daily_impressions
+
+
+def _visible_within(
+    days: float, daily_impressions: float | None, baseline: float, variants: int, plan: Plan
+) -> float | None:
+    from threads_agent_dagster.domain.experiments import minimum_detectable_uplift
+
+    uplift = minimum_detectable_uplift(plan, baseline, int(days * _positive(daily_impressions) // variants), variants)
+    return None if uplift is None else float(f"{uplift:.4g}")
+
+
+def _read(data: bytes) -> tuple[list[Experiment], list[str]]:
+    """The experiments without a wrong line, in the order of their first line, and what is wrong with the others."""
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        before = data[: error.start].count(b"\n")
+        return [], [f"line {before + 1}: not UTF-8"]
+    header = [name.strip() for name in _fields(lines[0])] if lines else []
+    if missing := [column for column in COLUMNS if column not in header]:
+        return [], [f"line 1: the header lacks {', '.join(missing)}"]
+    experiments: dict[str, Experiment] = {}
+    problems = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        try:
+            _add(experiments, header, line)
+        except InvalidInput as error:
+            problems.append(f"line {number}: {error}; its experiment is left out")
+    return [experiment for experiment in experiments.values() if not experiment.broken], problems
+
+
+def _fields(line: str) -> list[str]:
+    """Every line is read by itself, so that an open quote spoils no more than its own line."""
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        raise InvalidInput(str(error)) from None
+
+
+def _add(experiments: dict[str, Experiment], header: list[str], line: str) -> None:
+    values = [value.strip() for value in _fields(line)]
+    row = dict(zip(header, values, strict=False))
+    name = row.get("experiment_id")
+    if not name:
+        raise InvalidInput("is empty", "experiment_id")
+    experiment = experiments.setdefault(name, Experiment(name))
+    was_broken, experiment.broken = experiment.broken, True  # until the line has proved right
+    if len(values) != len(header):
+        raise InvalidInput(f"{len(values)} values for {len(header)} columns")
+    if not row["variant_id"] or row["variant_id"] in experiment.variant_ids:
+        raise InvalidInput(f"{row['variant_id']!r} is empty or repeated in experiment {name!r}", "variant_id")
+    impressions, successes = (_count(row, column) for column in ("impressions", "successes"))
+    if successes > impressions:
+        raise InvalidInput(f"{successes} is more than the {impressions} impressions", "successes")
+    experiment.weights.append(_weight(row))
+    experiment.variant_ids.append(row["variant_id"])
+    experiment.impressions.append(impressions)
+    experiment.successes.append(successes)
+    experiment.broken = was_broken
+
+
+def _count(row: dict[str, str], column: str) -> int:
+    text = row[column]
+    if not (text.isascii() and text.isdigit()) or len(text) > 15:
+        raise InvalidInput(f"{text!r} is not a whole number of 0 or more", column)
+    return int(text)
+
+
+def _weight(row: dict[str, str]) -> float:
+    text = row.get("weight", "1")
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise InvalidInput(f"{text!r} is not a positive number", "weight")
+    return weight
+
+
+def _answers(experiments: list[Experiment], control: str, plan: Plan, daily_impressions: float | None) -> Iterator[str]:
+    """One line of JSON per experiment, in their order; experiments of equally many variants are computed together."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for position, experiment in enumerate(experiments):
+        by_size[len(experiment.variant_ids)].append(position)
+    lines: dict[int, str] = {}
+    for positions in by_size.values():
+        alike = [experiments[position] for position in positions]
+        lines.update(zip(positions, _answers_alike(alike, control, plan, daily_impressions), strict=True))
+    return (lines[position] for position in range(len(experiments)))
+
+
+def _answers_alike(
+    experiments: list[Experiment], control: str, plan: Plan, daily_impressions: float | None
+) -> Iterator[str]:
+    import numpy as np
+
+    from threads_agent_dagster.domain.experiments import Judge, analyze, detail
+
+    names = np.array([experiment.variant_ids for experiment in experiments], dtype=object)
+    # The statistics take the first arm as control; answers keep the order of the lines.
+    order = np.argsort(names != control, axis=1, kind="stable")
+    columns = (
+        np.take_along_axis(np.array([getattr(experiment, column) for experiment in experiments]), order, axis=1)
+        for column in ("impressions", "successes", "weights")
+    )
+    impressions, successes, weights = columns
+    analysis = analyze(impressions, successes, plan, weights)
+    judge = Judge(analysis, detail(analysis, plan), plan, daily_impressions)
+    for row, experiment in enumerate(experiments):
+        arms = [int(arm) for arm in np.argsort(order[row])]
+        verdict = judge.verdict(row, [experiment.variant_ids[arm] for arm in order[row]])
+        yield json.dumps(
+            {
+                "experiment_id": experiment.experiment_id,
+                "variants": [
+                    _variant(analysis, row, arm, name) for arm, name in zip(arms, experiment.variant_ids, strict=True)
+                ],
+                "p_value": _number(analysis.p_value[row]),
+                "p_value_sequential": _number(analysis.p_value_sequential[row]),
+                "srm_p": _number(analysis.srm_p[row]),
+                "verdict": verdict.verdict,
+                "reason": f"{verdict.reason} ({verdict.rule})",
+            },
+            ensure_ascii=False,
+        )
+
+
+def _variant(analysis: Analysis, row: int, arm: int, variant_id: str) -> dict[str, object]:
+    measures = ("rate", "ci_low", "ci_high", "p_best", "expected_loss")
+    return {
+        "variant_id": variant_id,
+        "impressions": int(analysis.impressions[row, arm]),
+        "successes": int(analysis.successes[row, arm]),
+        **{measure: _number(getattr(analysis, measure)[row, arm]) for measure in measures},
+    }
+
+
+def _number(value: float) -> float | None:
+    """Rounded to what is meant, so that equal inputs print equal bytes; None for what is not measured."""
+    return None if math.isnan(value) else float(f"{value:.{DIGITS}g}")
