@@ -16,7 +16,7 @@ from threads_agent_dagster.domain.claims import PERFORMANCE_METRICS, Claim, Peri
 class Assumptions:
     """What turns claims into a year's figure: conventions, none of them measured, all of them the reader's to change.
 
-    `currency` is that of `hourly_rate`; claims in another one are left out, not converted.
+    Claims below `minimum_confidence` count for nothing. `currency` is that of `hourly_rate`; claims in another one are left out, not converted.
     """
 
     hourly_rate: float = 100.0
@@ -41,7 +41,7 @@ class Assumptions:
 
     def hours_per_year(self, claim: Claim) -> float | None:
         times = self.times_per_year(claim.period)
-        if claim.kind != "time" or times is None:
+        if claim.kind != "time" or times is None or claim.confidence < self.minimum_confidence:
             return None
         return claim.amount * times * (self.hours_per_working_day if claim.unit == "working days" else 1.0)
 
@@ -66,9 +66,10 @@ class BusinessValue:
 
     @property
     def performance_improvement_pct(self) -> float | None:
-        """The most confident claim about speed, size or throughput; the first of equals."""
+        """The most confident claim about speed, size or throughput, the first of equals; a hope is none."""
         found = [claim for claim in self.claims if claim.kind == "percent" and claim.metric in PERFORMANCE_METRICS]
-        return max(found, key=lambda claim: claim.confidence).amount if found else None
+        best = max(found, key=lambda claim: claim.confidence, default=None)
+        return best.amount if best and best.confidence >= DEFAULT_ASSUMPTIONS.minimum_confidence else None
 
     def hours_per_year(self, assumptions: Assumptions = DEFAULT_ASSUMPTIONS) -> float | None:
         """The claimed hours of one year; None when no claim can be told in hours."""
