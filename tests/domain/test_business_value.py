@@ -192,7 +192,8 @@ def test_only_claims_about_speed_and_size_are_performance(text: str, percent: fl
 
 WORDS = st.sampled_from(
     ["saves", "cut", "by", "from", "to", "$50k", "2 hours", "daily", "60%", "80 %", "not", "3x faster", "annually",
-     "per", "latency", "1,000", "€5", "→", "could", ".", "\n\n", "-", "`", "cost", "20 min", "5 GB", "and", "week", "0", "1e9"]
+     "per", "latency", "1,000", "€5", "→", "could", ".", "\n\n", "-", "`", "cost", "20 min", "5 GB", "and", "week",
+     "0", "1e9"]
 )  # fmt: skip
 
 
@@ -246,7 +247,7 @@ def test_a_return_needs_a_value_and_a_cost() -> None:
 
 
 def test_assumptions_are_the_readers_to_change() -> None:
-    value = read_business_value("Saves 2 days per week and $1k annually")
+    value = read_business_value("Saves 2 days per week. Saves $1k annually.")
     assert value is not None
     changed = replace(AT_100, hourly_rate=50, working_weeks_per_year=40, hours_per_working_day=7.5)
     assert value.hours_per_year(changed) == 2 * 7.5 * 40
@@ -260,6 +261,14 @@ def test_more_often_is_never_worth_less(amount: float, period: str) -> None:
     hours = [AT_100.hours_per_year(claim) or 0 for claim in claims]
     assert hours == sorted(hours)
     assert hours[order.index(period)] > 0
+
+
+def test_hours_that_their_sentence_prices_count_once() -> None:
+    value = read_business_value("Saves 200 hours, worth $30k, annually")
+    assert value is not None
+    result = roi([value], cost=None, assumptions=AT_100)
+    assert result.per_year == 30_000
+    assert result.lines[0].reckoning == "left out: the same sentence says it in money"
 
 
 def test_a_hope_is_no_saved_time() -> None:

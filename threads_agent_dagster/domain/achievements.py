@@ -125,7 +125,7 @@ COMPLEXITY_RULES: Final = (
 
 def score(change: Change) -> Score:
     touched = footprint(change)
-    value = read_business_value(f"{change.title}\n{change.body}")
+    value = read_business_value(f"{change.title}\n\n{change.body}")
     evidence = Evidence(change, touched, categorize(change, touched), value)
     impact = tuple(rule.points(evidence) for rule in IMPACT_RULES)
     complexity = tuple(rule.points(evidence) for rule in COMPLEXITY_RULES)

@@ -16,7 +16,8 @@ from threads_agent_dagster.domain.claims import PERFORMANCE_METRICS, Claim, Peri
 class Assumptions:
     """What turns claims into a year's figure: conventions, none of them measured, all of them the reader's to change.
 
-    Claims below `minimum_confidence` count for nothing. `currency` is that of `hourly_rate`; claims in another one are left out, not converted.
+    Claims below `minimum_confidence` count for nothing. `currency` is that of `hourly_rate`; claims in another one are
+    left out, not converted.
     """
 
     hourly_rate: float = 100.0
@@ -110,7 +111,7 @@ class Roi:
 
 def roi(values: Iterable[BusinessValue], cost: float | None, assumptions: Assumptions = DEFAULT_ASSUMPTIONS) -> Roi:
     """The first year's return on `cost` (in the assumptions' currency), claim by claim."""
-    lines = tuple(_roi_line(claim, assumptions) for value in values for claim in value.claims)
+    lines = tuple(line for value in values for line in _roi_lines(value, assumptions))
     counted = [line.per_year for line in lines if line.per_year is not None]
     per_year = round(sum(counted), 2) if counted else None
     percent, years = (None, None) if not per_year or not cost else _return(per_year, cost)
@@ -121,7 +122,14 @@ def _return(per_year: float, cost: float) -> tuple[float, float]:
     return round((per_year - cost) / cost * 100, 2), round(cost / per_year, 2)
 
 
-def _roi_line(claim: Claim, assumptions: Assumptions) -> RoiLine:
+def _roi_lines(value: BusinessValue, assumptions: Assumptions) -> list[RoiLine]:
+    priced = {claim.quote for claim in value.claims if claim.kind == "money"}
+    return [_roi_line(claim, assumptions, priced=claim.quote in priced) for claim in value.claims]
+
+
+def _roi_line(claim: Claim, assumptions: Assumptions, *, priced: bool) -> RoiLine:
+    if claim.kind == "time" and priced:
+        return RoiLine(claim.quote, "left out: the same sentence says it in money", None)
     if claim.kind in ("percent", "points"):
         return RoiLine(claim.quote, "a percentage has no price", None)
     if claim.confidence < assumptions.minimum_confidence:

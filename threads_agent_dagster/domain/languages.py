@@ -82,7 +82,8 @@ def role(path: str) -> Role:
         return "infrastructure"
     if ext in LANGUAGES:
         return "code"
-    return "configuration" if ext in CONFIGURATION_EXTENSIONS else "other"
+    listed = ext in CONFIGURATION_EXTENSIONS or name.lower().startswith("requirements")
+    return "configuration" if listed else "other"
 
 
 def _is_docs(folders: set[str], name: str, ext: str) -> bool:
