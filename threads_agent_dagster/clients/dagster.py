@@ -59,7 +59,8 @@ class DagsterClient:
             )
             response.raise_for_status()
         except httpx.HTTPError as error:
-            raise Unavailable(f"Dagster does not answer at {self._endpoint}: {error}") from error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Unavailable(f"Dagster does not answer at {self._endpoint}: {reason}") from error
         body = response.json()
         if body.get("errors"):
             raise Unavailable(f"Dagster refused a query: {body['errors'][0]['message']}")

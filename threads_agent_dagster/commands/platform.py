@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from threads_agent_dagster.errors import ConfigurationError
+from threads_agent_dagster.commands.context import HomeOption, JsonOption, database_url, read_settings
 
-if TYPE_CHECKING:
-    from threads_agent_dagster.settings import Settings
-
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder that holds all data; default: THREADS_AGENT_HOME.", metavar="DIR")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DemoOption = Annotated[bool, typer.Option("--demo", help="Fill it with demo data once it runs.")]
 PortsOption = Annotated[
     str | None, typer.Option("--ports", help="`auto` chooses free ports instead of the configured ones.")
@@ -38,7 +30,7 @@ def up(
             "the only value is `auto`; single ports are set by THREADS_AGENT_*_PORT", param_hint="--ports"
         )
     run = foreground.detach if detach else foreground.run
-    run(_settings(home), demo=demo, auto_ports=ports == "auto")
+    run(read_settings(home), demo=demo, auto_ports=ports == "auto")
 
 
 def down(home: HomeOption = None) -> None:
@@ -46,7 +38,7 @@ def down(home: HomeOption = None) -> None:
     from threads_agent_dagster.local import platform
     from threads_agent_dagster.local.home import Home
 
-    stopped = platform.down(Home(_settings(home).home))
+    stopped = platform.down(Home(read_settings(home).home))
     typer.echo("stopped" if stopped else "nothing was running")
 
 
@@ -55,7 +47,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from threads_agent_dagster.local import status as local_status
     from threads_agent_dagster.local.home import Home
 
-    found = local_status.of(Home(_settings(home).home))
+    found = local_status.of(Home(read_settings(home).home))
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
     raise typer.Exit(0 if found.ready else 1)
 
@@ -67,7 +59,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from threads_agent_dagster.local.doctor import Finding, examine
 
     findings: list[Finding] = []
-    for finding in examine(_settings(home)):
+    for finding in examine(read_settings(home)):
         findings.append(finding)
         if not as_json:
             typer.echo(f"{'ok    ' if finding.ok else 'BROKEN'}  {finding.name}: {finding.detail}")
@@ -81,7 +73,7 @@ def config_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Every setting with its value, by the variable that sets it; secrets are masked."""
     from threads_agent_dagster.settings import Settings, variable_name
 
-    settings = _settings(home)
+    settings = read_settings(home)
     values = {variable_name(field): _shown(getattr(settings, field)) for field in Settings.model_fields}
     if as_json:
         typer.echo(json.dumps(values, indent=2))
@@ -95,10 +87,10 @@ def db_upgrade(home: HomeOption = None) -> None:
     from threads_agent_dagster.local import schema
     from threads_agent_dagster.local.home import Home
 
-    settings = _settings(home)
+    settings = read_settings(home)
     place = Home(settings.home)
     place.create()
-    saved = schema.upgrade(_database_url(settings), place.backups)
+    saved = schema.upgrade(database_url(settings), place.backups)
     typer.echo(f"the tables are up to date{f'; the data as they were: {saved}' if saved else ''}")
 
 
@@ -107,31 +99,7 @@ def db_check(home: HomeOption = None) -> None:
     """Exit code 1 unless the tables are exactly those of this version."""
     from threads_agent_dagster.local.doctor import migrations
 
-    typer.echo(migrations(_database_url(_settings(home))))
-
-
-def _settings(home: Path | None) -> Settings:
-    from pydantic import ValidationError
-
-    from threads_agent_dagster.settings import Settings
-
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    chosen = settings.home if home is None else home
-    return settings.model_copy(update={"home": chosen.expanduser().absolute()})
-
-
-def _database_url(settings: Settings) -> str:
-    """The configured database, else the one of the running platform."""
-    from threads_agent_dagster.local.endpoints import read
-    from threads_agent_dagster.local.home import Home
-
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return read(Home(settings.home)).database_url
+    typer.echo(migrations(database_url(read_settings(home))))
 
 
 def _shown(value: Any) -> str | int | float | None:

@@ -16,10 +16,9 @@ from threads_agent_dagster.clients.dagster import DagsterClient
 from threads_agent_dagster.db import migrate
 from threads_agent_dagster.errors import ConfigurationError, ThreadsAgentError, Unavailable
 from threads_agent_dagster.local import dagster_home, schema
-from threads_agent_dagster.local.endpoints import SERVICES, read
+from threads_agent_dagster.local.endpoints import SERVICES, read, supervisor_lives
 from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.local.pgfiles import binaries, server_account, wheel_binaries
-from threads_agent_dagster.local.platform import supervisor_lives
 from threads_agent_dagster.local.ports import refuse_taken
 from threads_agent_dagster.settings import Settings
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from threads_agent_dagster.errors import Conflict
 from threads_agent_dagster.local.home import Home, read_json, write_json
+from threads_agent_dagster.local.processes import same_process
 from threads_agent_dagster.settings import Settings
 
 SERVICES = ("orchestrator", "achievements", "prompts", "dagster", "dash")
@@ -41,6 +44,17 @@ class Endpoints:
 def read(home: Home) -> Endpoints:
     """The endpoints of the running platform. Raises Conflict when none runs."""
     found = read_json(home.endpoints)
-    if found is None:
+    if found is None or not supervisor_lives(home):
         raise Conflict(f"no platform is ready in {home.root}; start it with `threads-agent up`")
     return Endpoints(**found)
+
+
+def supervisor(home: Home) -> psutil.Process | None:
+    """The process that runs the platform of a home; None when there is none, whatever files a killed one left."""
+    state = read_json(home.state)
+    return None if state is None else same_process(state["pid"], state["created"])
+
+
+def supervisor_lives(home: Home) -> bool:
+    """Whether the platform of a home is starting, running or stopping."""
+    return supervisor(home) is not None

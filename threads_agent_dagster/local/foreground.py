@@ -10,7 +10,6 @@ from threading import Event
 from types import FrameType
 
 from threads_agent_dagster.errors import Unavailable
-from threads_agent_dagster.local import api_key
 from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, read
 from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.local.platform import Platform
@@ -31,11 +30,10 @@ def run(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
     platform = Platform(settings, progress)
     try:
         _on_signals(_raise_stopped)
-        endpoints = platform.start(auto_ports=auto_ports)
-        key = api_key.ensure(platform.home, endpoints.database_url)
+        ready = platform.start(auto_ports=auto_ports)
         if demo:
-            _load_demo(platform.home, endpoints, progress)
-        progress.line(summary(platform.home, endpoints, key))
+            _load_demo(platform.home, ready.endpoints, progress)
+        progress.line(summary(platform.home, ready.endpoints, ready.new_key))
         platform.watch(Event())
     except Stopped:
         progress.line("stopping")

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from threading import Event
 from typing import IO, Protocol
 
@@ -13,13 +14,13 @@ from pydantic import SecretStr
 
 from threads_agent_dagster.clients.dagster import DagsterClient
 from threads_agent_dagster.errors import Conflict
-from threads_agent_dagster.local import dagster_home, schema
-from threads_agent_dagster.local.endpoints import SERVICES, Endpoints
-from threads_agent_dagster.local.home import Home, read_json, secret_in
+from threads_agent_dagster.local import api_key, dagster_home, schema
+from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, supervisor, supervisor_lives
+from threads_agent_dagster.local.home import Home, secret_in
 from threads_agent_dagster.local.locks import hold
 from threads_agent_dagster.local.ports import free_ports, refuse_taken
 from threads_agent_dagster.local.postgres import EmbeddedPostgres
-from threads_agent_dagster.local.processes import end_marked, same_process
+from threads_agent_dagster.local.processes import end_marked
 from threads_agent_dagster.local.programs import Programs, environment, require_definitions
 from threads_agent_dagster.local.services import Database, Watchdog
 from threads_agent_dagster.local.supervisor import Supervisor
@@ -40,6 +41,14 @@ class Reporter(Protocol):
         """One thing that happened."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """Where a platform answers, and the API key if one had to be made."""
+
+    endpoints: Endpoints
+    new_key: str | None
+
+
 class Platform:
     """One platform in one home, from `start` to `stop`."""
 
@@ -50,8 +59,8 @@ class Platform:
         self._lock: IO[str] | None = None
         self._supervisor = Supervisor(self.home.state, reporter.line)
 
-    def start(self, *, auto_ports: bool) -> Endpoints:
-        """Bring everything up; returns the endpoints once all answer.
+    def start(self, *, auto_ports: bool) -> Ready:
+        """Bring everything up; returns once all answers.
 
         Raises Conflict (already running, ports taken), ConfigurationError (newer data), Unavailable (a part that does
         not come up). `stop` is to be called in every case.
@@ -65,9 +74,10 @@ class Platform:
         endpoints = Endpoints.of(self.settings, database_url, self.home.api_key)
         programs = self._programs(endpoints)
         self._prepare_database(database_url, programs.variables)
+        key = api_key.ensure(self.home, database_url)
         self._start_programs(programs)
         endpoints.write(self.home)
-        return endpoints
+        return Ready(endpoints, key)
 
     def watch(self, stop: Event) -> None:
         """Keep it running until `stop` is set."""
@@ -152,16 +162,9 @@ def hold_home(home: Home) -> IO[str]:
             time.sleep(0.2)
 
 
-def supervisor_lives(home: Home) -> bool:
-    """Whether the supervisor named in the state file is that very process and alive."""
-    state = read_json(home.state)
-    return state is not None and same_process(state["pid"], state["created"]) is not None
-
-
 def down(home: Home) -> bool:
     """Stop the platform of a home, wherever it was started; False when none ran. Raises Conflict when it resists."""
-    state = read_json(home.state)
-    process = same_process(state["pid"], state["created"]) if state else None
+    process = supervisor(home)
     if process is None:
         end_marked(f"{home.key}/", GRACE_SECONDS)
         return False

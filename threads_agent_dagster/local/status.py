@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from threads_agent_dagster.local.endpoints import SERVICES, Endpoints
+from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, supervisor_lives
 from threads_agent_dagster.local.home import Home, read_json
-from threads_agent_dagster.local.platform import supervisor_lives
 
 
 @dataclass(frozen=True)

@@ -92,16 +92,16 @@ class Supervisor:
     def _look_after(self, watched: Watched) -> None:
         now = time.monotonic()
         if watched.due is None and not watched.service.is_alive():
-            self._schedule(watched, now, watched.service.exit_reason())
+            if now - watched.started_at > STABLE_SECONDS:
+                watched.delay = FIRST_DELAY_SECONDS
+            self._schedule(watched, now, f"ended ({watched.service.exit_reason()})")
         elif watched.due is not None and now >= watched.due:
             self._restart(watched, now)
 
-    def _schedule(self, watched: Watched, now: float, reason: str) -> None:
-        if now - watched.started_at > STABLE_SECONDS:
-            watched.delay = FIRST_DELAY_SECONDS
+    def _schedule(self, watched: Watched, now: float, what: str) -> None:
         watched.due = now + watched.delay
         name, log = watched.service.name, watched.service.log
-        self._report(f"{name} ended ({reason}); restarting in {watched.delay:g} s; its log: {log}")
+        self._report(f"{name} {what}; restarting in {watched.delay:g} s; its log: {log}")
         watched.delay = min(watched.delay * 2, LONGEST_DELAY_SECONDS)
         self._write_state()
 
@@ -110,7 +110,7 @@ class Supervisor:
         try:
             watched.service.start()
         except ThreadsAgentError as error:
-            self._schedule(watched, now, str(error))
+            self._schedule(watched, now, f"could not start ({error})")
             return
         watched.started_at, watched.due = now, None
         self._report(f"{watched.service.name} runs again")
