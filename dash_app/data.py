@@ -310,7 +310,8 @@ def _posts() -> Select[Any]:
             column.label(f"rate_{column.name}")
             for column in (engagement.run_id, engagement.updated_at, engagement.code_version)
         ),
-    ).select_from(posts.outerjoin(emotion_trajectories).outerjoin(post_engagement))
+        personas.c.name.label("persona"),
+    ).select_from(posts.join(personas).outerjoin(emotion_trajectories).outerjoin(post_engagement))
 
 
 def _segments(key: int) -> Select[Any]:
@@ -332,7 +333,7 @@ def _segments(key: int) -> Select[Any]:
 def _listed_post(row: Row[Any]) -> ListedPost:
     return ListedPost(
         id=row.id,
-        persona=row.persona_id,
+        persona=row.persona,
         hook=row.hook,
         body=row.body,
         ts=row.ts,

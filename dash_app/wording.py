@@ -15,6 +15,11 @@ def decimal(value: float | None, digits: int = 1) -> str:
     return MISSING if value is None else f"{value:,.{digits}f}"
 
 
+def amount(value: float | None) -> str:
+    """With one decimal where it has any: 1,800 or 12.5."""
+    return decimal(value).removesuffix(".0")
+
+
 def percent(rate: float | None, digits: int = 2) -> str:
     """A rate in 0..1 as a percentage."""
     return MISSING if rate is None else f"{rate * 100:.{digits}f} %"

@@ -42,11 +42,19 @@ def intervals(measured: Sequence[Interval]) -> go.Figure:
         )
         for variant, colour in zip(measured, _colours(measured), strict=True)
     ]
+    low, high = 100 * min(i.low for i in measured), 100 * max(i.high for i in measured)
+    margin = 0.04 * (high - low)
     return go.Figure(
         [*bars, dots],
         layout(
             38 * len(measured) + 34,
-            xaxis={"ticksuffix": " %", "fixedrange": True, "zeroline": False, "nticks": 6},
+            xaxis={
+                "ticksuffix": " %",
+                "range": [low - margin, high + margin],
+                "fixedrange": True,
+                "zeroline": False,
+                "nticks": 6,
+            },
             yaxis={
                 "type": "category",
                 "autorange": "reversed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import plotly.graph_objects as go
@@ -39,7 +39,7 @@ def _hover(unit: str) -> dict[str, Any]:
 
 def _small(days: Sequence[date], **changes: Any) -> go.Layout:
     axis = {"visible": False, "fixedrange": True}
-    span = [days[0] - HALF_DAY, days[-1] + HALF_DAY]
+    span = [_midnight(days[0]) - HALF_DAY, _midnight(days[-1]) + HALF_DAY]
     return layout(
         44,
         xaxis={**axis, "range": span, "type": "date"},
@@ -47,6 +47,10 @@ def _small(days: Sequence[date], **changes: Any) -> go.Layout:
         hovermode="x",
         **changes,
     )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time())
 
 
 def _lonely(values: Sequence[float | None]) -> list[bool]:

@@ -175,7 +175,7 @@ def _evidence(found: Achievement, provenance: Provenance) -> Component:
     saved = provenance.button(
         "Time saved", "Hours a year that the text itself claims; never estimated.", found.listed.origin
     )
-    hours = wording.decimal(found.time_saved_hours)
+    hours = wording.amount(found.time_saved_hours)
     unit = [] if found.time_saved_hours is None else [html.Span("hours a year", className="unit")]
     pairs: list[tuple[str, Content]] = [
         ("Started", wording.time(found.started_at)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from string import ascii_uppercase
 from typing import Final
 
@@ -34,7 +35,9 @@ from dash_app.rows import Experiment, Variant
 PATH = "/experiments"
 FILTERS = ("q", "status")
 STATUSES: Final = {"draft": "Planned", "running": "Running", "stopped": "Stopped"}
-RATE = "Successes per impression of this variant, over all its observations."
+RATE = "Successes per impression, over all observations of this variant."
+COUNT = "Over all observations of this variant, each counted once."
+TOTAL = "Over all variants of this experiment; the run is that of the newest of them."
 COLUMNS = (
     Column("Experiment", "name", "lead"),
     Column("Status"),
@@ -82,10 +85,19 @@ def _row(item: Experiment, provenance: Provenance) -> list[Content]:
         [dcc.Link(item.name, f"{PATH}/{item.id}", className="title"), html.Span(item.id, className="under")],
         html.Span(STATUSES[item.status], className=f"tag status-{item.status}"),
         wording.count(len(item.variants)),
-        wording.count(sum(variant.impressions or 0 for variant in item.variants)),
+        _impressions(item.variants, provenance),
         _best(item.variants, provenance),
         wording.day(item.started_at),
     ]
+
+
+def _impressions(variants: Sequence[Variant], provenance: Provenance) -> Component:
+    counted = [variant for variant in variants if variant.impressions is not None]
+    if not counted:
+        return html.Span(wording.MISSING, className="missing", title="not counted")
+    newest = max(counted, key=lambda variant: variant.origin.made_at or datetime.min.replace(tzinfo=UTC))
+    total = sum(variant.impressions or 0 for variant in counted)
+    return figure(wording.count(total), provenance.button("Impressions", TOTAL, newest.origin))
 
 
 def _best(variants: Sequence[Variant], provenance: Provenance) -> Component:
@@ -137,8 +149,8 @@ def _intervals(named: Sequence[tuple[str, Variant]]) -> Component:
     level = " and ".join(wording.percent(level, 0) for level in sorted(levels))
     described = "; ".join(f"{i.label} {wording.percent(i.rate)}" for i in measured)
     explanation = (
-        f"Each line holds the true rate with {level} certainty; grey is the control. "
-        "Where lines overlap much, the difference may be chance."
+        f"Each line is a {level} interval: measured again and again, it would hold the true rate that often. "
+        "Grey is the control. Where lines overlap much, the difference may be chance."
     )
     return card("Success rates", [html.P(explanation, className="quiet"), graph(intervals(measured), described)])
 
@@ -150,7 +162,7 @@ def _variants(named: Sequence[tuple[str, Variant]], provenance: Provenance) -> C
         Column("Impressions", style="number"),
         Column("Successes", style="number"),
         Column("Rate", style="number"),
-        Column("Interval", style="number"),
+        Column("Interval of the rate", style="number"),
     ]
     return card("Variants", table(columns, [_variant_row(letter, variant, provenance) for letter, variant in named]))
 
@@ -158,15 +170,22 @@ def _variants(named: Sequence[tuple[str, Variant]], provenance: Provenance) -> C
 def _variant_row(letter: str, variant: Variant, provenance: Provenance) -> list[Content]:
     control = [html.Span("Control", className="tag")] if variant.is_control else []
     text = variant.hook or variant.id
-    bounds = [wording.percent(variant.low), wording.percent(variant.high)]
+    counts = [("Impressions", variant.impressions), ("Successes", variant.successes)]
     return [
         html.Strong(letter),
         [html.Span(text, className="title"), " ", *control],
-        wording.count(variant.impressions),
-        wording.count(variant.successes),
+        *(figure(wording.count(n), provenance.button(label, COUNT, variant.origin)) for label, n in counts),
         _rate(variant, provenance),
-        wording.MISSING if variant.low is None else " to ".join(bounds),
+        _bounds(variant, provenance),
     ]
+
+
+def _bounds(variant: Variant, provenance: Provenance) -> Component:
+    if variant.low is None or variant.high is None:
+        return html.Span(wording.MISSING, className="missing", title="no impressions yet")
+    meaning = f"Wilson interval of the rate, at {wording.percent(variant.confidence_level, 0)} confidence."
+    source = provenance.button("Interval of the rate", meaning, variant.origin)
+    return figure(f"{wording.percent(variant.low)} to {wording.percent(variant.high)}", source)
 
 
 PAGE = Page(PATH, show, controls, detail)

@@ -79,7 +79,7 @@ TILES = (
     Tile(
         "Time saved",
         "Hours that the achievements claim to have saved, from their own text; never estimated.",
-        lambda figures: wording.decimal(figures.hours_saved),
+        lambda figures: wording.amount(figures.hours_saved),
         lambda _: "hours",
         Trend("time_saved", _total, "hours"),
     ),

@@ -29,13 +29,16 @@ from dash_app.components import (
     table,
 )
 from dash_app.pages.page import Page, Shown, View, heading, item_number
-from dash_app.rows import Arc, ListedPost, Segment
+from dash_app.rows import Arc, ListedPost, Origin, Segment
 from threads_agent_dagster.domain.emotions import TrajectoryType
 
 PATH = "/content"
 FILTERS = ("q", "persona", "arc")
 ENGAGEMENT = "Engagements per impression, from the newest measurement of this post."
 MOOD = "Mean mood of the post's parts, from -1 (negative) to 1 (positive)."
+CONFIDENCE = "How sure the arc's shape is."
+PARTS = "Each part scored by itself; +1 is the best mood, −1 the worst."
+STRENGTHS = "How strongly each emotion shows in each part."
 SHAPES: Final = {
     "rising": ("Rising", "The mood gets better from beginning to end."),
     "falling": ("Falling", "The mood gets worse from beginning to end."),
@@ -122,8 +125,8 @@ def detail(view: View) -> Shown:
     parts: list[Component] = [
         html.Div([_text(item, view.provenance), _arc(item.arc, segments, view.provenance)], className="halves"),
     ]
-    if segments:
-        parts.append(_parts(segments))
+    if item.arc is not None and segments:
+        parts.append(_parts(segments, item.arc.origin, view.provenance))
     return Shown(item.hook, [back("Content Pipeline", PATH), *head], parts)
 
 
@@ -133,10 +136,17 @@ def _text(item: ListedPost, provenance: Provenance) -> Component:
     measured = definitions(
         [
             ("Engagement", _engagement(item, provenance)),
-            ("Impressions", wording.count(item.impressions)),
+            ("Impressions", _impressions(item, provenance)),
         ]
     )
     return card(["Text", written], [*text, measured])
+
+
+def _impressions(item: ListedPost, provenance: Provenance) -> Component:
+    if item.impressions is None:
+        return html.Span(wording.MISSING, className="missing", title="not measured")
+    source = provenance.button("Impressions", "From the newest measurement of this post.", item.engagement_origin)
+    return figure(wording.count(item.impressions), source)
 
 
 def _arc(arc: Arc | None, segments: Sequence[Segment], provenance: Provenance) -> Component:
@@ -149,7 +159,10 @@ def _arc(arc: Arc | None, segments: Sequence[Segment], provenance: Provenance) -
         [
             ("Mood", figure(wording.signed(arc.mood), provenance.button("Mood", MOOD, arc.origin))),
             ("Strongest emotion", wording.sentence_case(arc.dominant) if arc.dominant else "none stands out"),
-            ("Confidence", wording.percent(arc.confidence, 0)),
+            (
+                "Confidence",
+                figure(wording.percent(arc.confidence, 0), provenance.button("Confidence", CONFIDENCE, arc.origin)),
+            ),
         ]
     )
     chart = [graph(emotions.course(segments), _described(segments))] if len(segments) > 1 else []
@@ -161,9 +174,9 @@ def _described(segments: Sequence[Segment]) -> str:
     return "Mood by part: " + ", ".join(wording.signed(segment.mood) for segment in segments)
 
 
-def _parts(segments: Sequence[Segment]) -> Component:
+def _parts(segments: Sequence[Segment], origin: Origin, provenance: Provenance) -> Component:
     columns = [
-        Column("Part", style="number"),
+        Column("Part", style="letter"),
         Column("Text", style="lead"),
         Column("Mood", style="number"),
         Column("Strongest"),
@@ -179,11 +192,12 @@ def _parts(segments: Sequence[Segment]) -> Component:
         ]
         for segment in segments
     ]
-    listed = card("Part by part", table(columns, rows))
+    listed = card(["Part by part", provenance.button("Part by part", PARTS, origin)], table(columns, rows))
     if all(strength is None for segment in segments for strength in segment.emotions.values()):
         return html.Div(listed, className="below")
     strengths = graph(emotions.emotions(segments), "Strength of eight emotions in each part")
-    return html.Div([listed, card("Emotions, from 0 (absent) to 1 (certain)", strengths)], className="halves wide-left")
+    title: list[Part] = ["Emotions, from 0 to 1", provenance.button("Emotions", STRENGTHS, origin)]
+    return html.Div([listed, card(title, strengths)], className="halves wide-left")
 
 
 PAGE = Page(PATH, show, controls, detail)
