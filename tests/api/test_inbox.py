@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from threads_agent_dagster.api import inbox
 from threads_agent_dagster.settings import Settings
@@ -250,7 +251,7 @@ def test_a_delivery_is_held_while_the_database_restarts(
 
     def fail_twice(*arguments: Any) -> Any:
         if next(failures, False):
-            raise inbox.DATABASE_DOWN[0]("SELECT 1", {}, Exception("the database system is starting up"))
+            raise OperationalError("SELECT 1", {}, Exception("the database system is starting up"))
         return store(*arguments)
 
     monkeypatch.setattr(inbox, "_store_once", fail_twice)

@@ -6,14 +6,13 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field, HttpUrl, model_validator
 from sqlalchemy import Connection, RowMapping
 
 from threads_agent_dagster.api.bodies import (
     Day,
-    Id,
     In,
     Line,
     LongText,
@@ -23,9 +22,10 @@ from threads_agent_dagster.api.bodies import (
     Page,
     Score,
     SearchText,
+    SmallId,
     StrictRoute,
 )
-from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
+from threads_agent_dagster.api.dependencies import EngineDep, IfMatch, OnceDep, Reply, check_version, etag
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Admin, Editor, Viewer
 from threads_agent_dagster.db import achievements as db
@@ -34,14 +34,13 @@ from threads_agent_dagster.db.pages import Order
 from threads_agent_dagster.db.tables import achievements as table
 from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
 from threads_agent_dagster.domain.changes import utc_day
-from threads_agent_dagster.errors import InvalidInput, NotFound, Stale
+from threads_agent_dagster.errors import InvalidInput, NotFound
 
 router = APIRouter(prefix="/achievements", tags=["achievements"], route_class=StrictRoute)
 
 Category = StrEnum("Category", {name.upper(): name for name in CATEGORIES})  # type: ignore[misc]
 SourceType = StrEnum("SourceType", {name.upper(): name for name in SOURCE_TYPES})  # type: ignore[misc]
 WRITTEN = ("title", "category", "description")  # people's words: a later scoring leaves them as they are
-SORTS = ("completed_at", "impact_score", "complexity_score", "created_at", "display_priority", "title")
 Sort = Literal[
     "completed_at", "-completed_at", "impact_score", "-impact_score", "complexity_score", "-complexity_score",
     "created_at", "-created_at", "display_priority", "-display_priority", "title", "-title",
@@ -162,8 +161,7 @@ def _order(sort: Annotated[Sort, Query(description="- in front: largest first")]
 
 FilterDep = Annotated[db.Filter, Depends(_filter)]
 OrderDep = Annotated[Order, Depends(_order)]
-AchievementId = Annotated[Id, Path()]
-IfMatch = Annotated[str | None, Header(max_length=200, description="the ETag that the caller saw")]
+AchievementId = Annotated[SmallId, Path()]
 
 
 @router.get("/")
@@ -180,7 +178,7 @@ def list_achievements(
 def get_achievement(achievement_id: AchievementId, engine: EngineDep, response: Response, _: Viewer) -> Achievement:
     with engine.connect() as connection:
         row = _found(connection, achievement_id)
-    response.headers["ETag"] = _etag(row)
+    response.headers["ETag"] = etag(row)
     return Achievement.model_validate(dict(row))
 
 
@@ -210,7 +208,7 @@ def update(
 ) -> JSONResponse:
     def write(connection: Connection) -> Reply:
         row = _found(connection, achievement_id, lock=True)
-        _check_version(row, if_match)
+        check_version(row, if_match)
         values = written.values()
         _check_chronology({**row, **values})
         edited = {*row["edited_fields"], *(name for name in WRITTEN if name in values)}
@@ -224,7 +222,7 @@ def update(
 @router.delete("/{achievement_id}", status_code=204)
 def delete(achievement_id: AchievementId, engine: EngineDep, _: Admin, if_match: IfMatch = None) -> None:
     with engine.begin() as connection:
-        _check_version(_found(connection, achievement_id, lock=True), if_match)
+        check_version(_found(connection, achievement_id, lock=True), if_match)
         db.edit(connection, achievement_id, {"deleted_at": datetime.now(UTC)})
 
 
@@ -248,15 +246,6 @@ def _found(connection: Connection, achievement_id: int, *, lock: bool = False) -
     return row
 
 
-def _etag(row: RowMapping) -> str:
-    return f'"{row["version"]}"'
-
-
-def _check_version(row: RowMapping, if_match: str | None) -> None:
-    if if_match not in (None, "*", _etag(row)):
-        raise Stale("the achievement was changed meanwhile; read it again")
-
-
 def _check_chronology(values: Any) -> None:
     started, completed = values.get("started_at"), values.get("completed_at")
     if started is not None and completed is not None and completed < started:
@@ -269,4 +258,4 @@ def _stored(connection: Connection, achievement_id: int, status: int, headers: d
     if row["completed_at"] is not None:
         day: date = utc_day(row["completed_at"], datetime.now(UTC))
         pending.mark(connection, "achievements", [(f"achievement:{achievement_id}", day)])
-    return Reply(status, Achievement.model_validate(dict(row)), {"ETag": _etag(row), **headers})
+    return Reply(status, Achievement.model_validate(dict(row)), {"ETag": etag(row), **headers})

@@ -7,7 +7,19 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from threads_agent_dagster.api import achievements, health, inbox, problems, tasks, telemetry
+from threads_agent_dagster.api import (
+    achievements,
+    emotions,
+    experiments,
+    health,
+    inbox,
+    metrics,
+    posts,
+    problems,
+    tasks,
+    telemetry,
+    variants,
+)
 from threads_agent_dagster.api.security import LimitBody, RequireKey
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError
@@ -17,9 +29,9 @@ MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub's own limit
 POOL_SIZE = 10
 
 ROUTERS: Mapping[str, Sequence[APIRouter]] = {
-    "orchestrator": (tasks.router, inbox.router),
+    "orchestrator": (tasks.router, inbox.router, posts.router, emotions.router, metrics.router),
     "achievements": (achievements.router, inbox.router),
-    "prompts": (),
+    "prompts": (variants.router, experiments.router),
 }
 
 

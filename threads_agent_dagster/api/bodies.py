@@ -16,6 +16,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from threads_agent_dagster.errors import InvalidInput
 
 MAX_DEPTH = 32
+INTEGER = 2**31 - 1  # the largest values of PostgreSQL's types
 BIGINT = 2**63 - 1
 
 Where = tuple["Where | None", str | int]
@@ -58,7 +59,8 @@ def printable(text: str, field: str) -> str:
 
 
 Id = Annotated[int, Field(ge=1, le=BIGINT)]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+SmallId = Annotated[int, Field(ge=1, le=INTEGER)]
+Count = Annotated[int, Field(ge=0, le=INTEGER)]
 Name = Annotated[
     str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(storable_text)
 ]

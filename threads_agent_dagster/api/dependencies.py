@@ -8,11 +8,11 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, RowMapping
 
 from threads_agent_dagster.api.bodies import Out, printable
 from threads_agent_dagster.db import idempotency_keys
-from threads_agent_dagster.errors import Conflict, InvalidInput
+from threads_agent_dagster.errors import Conflict, InvalidInput, Stale
 from threads_agent_dagster.settings import Settings
 from threads_agent_dagster.work.api_keys import Principal
 
@@ -27,6 +27,18 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
+def etag(row: RowMapping) -> str:
+    """The entity tag of a row that was read with its version."""
+    return f'"{row["version"]}"'
+
+
+def check_version(row: RowMapping, if_match: str | None) -> None:
+    """Raises Stale when the caller saw another version of the row."""
+    if if_match not in (None, "*", etag(row)):
+        raise Stale("it was changed meanwhile; read it again")
+
+
+IfMatch = Annotated[str | None, Header(max_length=200, description="the ETag that the caller saw")]
 EngineDep = Annotated[Engine, Depends(_engine)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, RowMapping
+from sqlalchemy import BigInteger, ColumnElement, RowMapping
 
-from threads_agent_dagster.api.bodies import Page, storable_text
+from threads_agent_dagster.api.bodies import BIGINT, INTEGER, Page, storable_text
 from threads_agent_dagster.db.pages import Order, Window
 from threads_agent_dagster.errors import InvalidInput
 
@@ -76,6 +76,8 @@ def _typed(column: ColumnElement[Any], value: Any) -> Any:
         value = float(value)
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise ValueError("of another type")
+    if isinstance(value, int) and abs(value) > (BIGINT if isinstance(column.type, BigInteger) else INTEGER):
+        raise ValueError("too large")
     return storable_text(value) if isinstance(value, str) else value
 
 
@@ -83,7 +85,7 @@ def _decode(cursor: str, order: Order) -> tuple[Any, Any]:
     try:
         content = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         name, value, key = content
-        if name != _name(order) or (isinstance(key, int) and abs(key) >= 2**63):
+        if name != _name(order):
             raise ValueError("of another list")
         return (None if value is None else _typed(order.column, value)), _typed(order.key, key)
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):

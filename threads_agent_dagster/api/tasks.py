@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from sqlalchemy import Connection
 
-from threads_agent_dagster.api.bodies import Id, In, Line, LongText, Name, Out, StrictRoute
+from threads_agent_dagster.api.bodies import Id, In, Line, LongText, Name, Out, SmallId, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import tasks
@@ -32,7 +32,7 @@ class EmotionPayload(In):
 
 
 class AchievementPayload(In):
-    achievement_id: Id
+    achievement_id: SmallId
 
 
 class TaskMetadata(In):

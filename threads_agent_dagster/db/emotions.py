@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, text
+from sqlalchemy import Connection, RowMapping, delete, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from threads_agent_dagster.db.pending import REMARK, Days
@@ -94,3 +94,19 @@ def mark_stale(connection: Connection, days: Days, code_version: str, *, force: 
     """Marks the posts of the range without an arc or with one of another version; returns how many."""
     parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
     return connection.execute(_STALE, parameters).rowcount
+
+
+def find(connection: Connection, post_id: int) -> RowMapping | None:
+    """The arc of a post, all columns."""
+    arc = select(emotion_trajectories).where(emotion_trajectories.c.post_id == post_id)
+    return connection.execute(arc).mappings().one_or_none()
+
+
+def find_parts(connection: Connection, trajectory_id: int) -> tuple[Sequence[RowMapping], Sequence[RowMapping]]:
+    """The segments and the transitions of an arc, in their order."""
+    segments = select(emotion_segments).where(emotion_segments.c.trajectory_id == trajectory_id)
+    transitions = select(emotion_transitions).where(emotion_transitions.c.trajectory_id == trajectory_id)
+    return (
+        connection.execute(segments.order_by(emotion_segments.c.index)).mappings().all(),
+        connection.execute(transitions.order_by(emotion_transitions.c.from_index)).mappings().all(),
+    )

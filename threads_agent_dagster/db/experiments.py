@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK
-from threads_agent_dagster.db.tables import variant_performance
+from threads_agent_dagster.db.tables import experiments, variant_performance
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +66,17 @@ _STALE = text(f"""
 def mark_stale(connection: Connection, code_version: str, *, force: bool) -> int:
     """Marks the variants without statistics or with those of another version; returns how many."""
     return connection.execute(_STALE, {"code_version": code_version, "force": force}).rowcount
+
+
+# What the API lists.
+
+BY_ID = Order(experiments.c.id, experiments.c.id, descending=False)
+
+
+def search(connection: Connection, window: Window) -> Sequence[RowMapping]:
+    """A page of experiments by id."""
+    return read(connection, select(experiments), BY_ID, window)
+
+
+def find(connection: Connection, experiment_id: str) -> RowMapping | None:
+    return connection.execute(select(experiments).where(experiments.c.id == experiment_id)).mappings().one_or_none()

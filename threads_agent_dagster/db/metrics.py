@@ -1,8 +1,8 @@
-"""Folds captured changes into the daily figures behind `dashboard_metrics`."""
+"""Folds captured changes into the daily figures behind `dashboard_metrics`, and reads their sum."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 _KEEP_DAYS = 7
 _NOTE = text("INSERT INTO dashboard_refreshes (folded, run_id, code_version) VALUES (:folded, :run_id, :code_version)")
@@ -18,3 +18,11 @@ def refresh(connection: Connection, run_id: str | None, code_version: str) -> in
     connection.execute(_NOTE, {"folded": folded, "run_id": run_id, "code_version": code_version})
     connection.execute(_FORGET, {"days": _KEEP_DAYS})
     return folded
+
+
+_SUMMARY = text("SELECT * FROM dashboard_metrics")
+
+
+def summary(connection: Connection) -> RowMapping:
+    """The figures of the last 30 days, and the refresh that they come from."""
+    return connection.execute(_SUMMARY).mappings().one()

@@ -1,15 +1,16 @@
-"""Reads the tasks that ask for a post, stores posts."""
+"""Reads the tasks that ask for a post, stores posts; lists them, and stores what people edit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, RowMapping, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK, Days
 from threads_agent_dagster.db.tables import posts, variants
 
@@ -66,3 +67,47 @@ _STALE = text(f"""
 def mark_missing(connection: Connection, days: Days) -> int:
     """Marks the tasks of the range that have no post; what was generated once stays as it is. Returns how many."""
     return connection.execute(_STALE, {"first": days.start, "last": days.end}).rowcount
+
+
+# What the API lists and what people edit.
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a listed post must meet; None asks for nothing. `since` and `until` are closed UTC dates."""
+
+    persona_id: str | None = None
+    variant_id: str | None = None
+    since: date | None = None
+    until: date | None = None
+
+
+def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    if wanted.persona_id is not None:
+        yield posts.c.persona_id == wanted.persona_id
+    if wanted.variant_id is not None:
+        yield posts.c.variant_id == wanted.variant_id
+    if wanted.since is not None:
+        yield posts.c.ts >= datetime.combine(wanted.since, time.min, UTC)
+    if wanted.until is not None:
+        yield posts.c.ts < datetime.combine(wanted.until, time.min, UTC) + timedelta(days=1)
+
+
+def search(connection: Connection, wanted: Filter, order: Order, window: Window) -> Sequence[RowMapping]:
+    """A page of posts, all columns."""
+    return read(connection, select(posts).where(*_conditions(wanted)), order, window)
+
+
+# xmin names the transaction that wrote the row: it differs after every change, whoever made it.
+_ROW = select(posts, text("posts.xmin::text AS version"))
+
+
+def find(connection: Connection, post_id: int, *, lock: bool = False) -> RowMapping | None:
+    """All columns and the row's `version`; with `lock`, held until the transaction ends."""
+    row = _ROW.where(posts.c.id == post_id)
+    return connection.execute(row.with_for_update() if lock else row).mappings().one_or_none()
+
+
+def edit(connection: Connection, post_id: int, values: Mapping[str, Any]) -> None:
+    """Stores what a person changed; a new text makes the post's arc due."""
+    connection.execute(update(posts).where(posts.c.id == post_id).values(values))

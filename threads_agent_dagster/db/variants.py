@@ -1,0 +1,93 @@
+"""Lists variants with their statistics, adds variants, and appends what was observed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, text
+from sqlalchemy.dialects.postgresql import ARRAY as PG_ARRAY
+from sqlalchemy.dialects.postgresql import INTEGER, TEXT, TIMESTAMP
+
+from threads_agent_dagster.db.pages import Order, Window, read
+from threads_agent_dagster.db.tables import variant_performance, variants
+
+_MEASURED = (
+    "impressions", "successes", "mean_performance", "variance", "confidence_level", "ci_low", "ci_high", "last_used",
+    "updated_at", "run_id", "code_version",
+)  # fmt: skip
+_ROWS = select(variants, *(variant_performance.c[name] for name in _MEASURED)).outerjoin_from(
+    variants, variant_performance, variants.c.variant_id == variant_performance.c.variant_id
+)
+BY_ID = Order(variants.c.variant_id, variants.c.variant_id, descending=False)
+
+
+def search(connection: Connection, experiment_id: str | None, window: Window) -> Sequence[RowMapping]:
+    """A page of variants by id, those of one experiment or all; figures are NULL until they were computed."""
+    rows = _ROWS if experiment_id is None else _ROWS.where(variants.c.experiment_id == experiment_id)
+    return read(connection, rows, BY_ID, window)
+
+
+def of_experiment(connection: Connection, experiment_id: str) -> Sequence[RowMapping]:
+    """All variants of an experiment, the control first."""
+    rows = _ROWS.where(variants.c.experiment_id == experiment_id)
+    return connection.execute(rows.order_by(variants.c.is_control.desc(), variants.c.variant_id)).mappings().all()
+
+
+def find(connection: Connection, variant_id: str) -> RowMapping | None:
+    return connection.execute(_ROWS.where(variants.c.variant_id == variant_id)).mappings().one_or_none()
+
+
+def add(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Raises IntegrityError when the id is taken or the experiment is gone."""
+    connection.execute(insert(variants).values(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Counts that are observed once; `event_id` names them wherever they are sent again."""
+
+    event_id: str
+    impressions: int
+    successes: int
+    observed_at: datetime
+
+
+# In the order of the event ids, so that two batches which overlap wait for each other instead of deadlocking.
+_RECORD = text("""
+    INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at)
+    SELECT event_id, :variant_id, impressions, successes, observed_at
+    FROM unnest(:event_ids, :impressions, :successes, :observed_at)
+        AS observed (event_id, impressions, successes, observed_at)
+    ORDER BY event_id ON CONFLICT (event_id) DO NOTHING RETURNING event_id
+""").bindparams(
+    bindparam("event_ids", type_=PG_ARRAY(TEXT)),
+    bindparam("impressions", type_=PG_ARRAY(INTEGER)),
+    bindparam("successes", type_=PG_ARRAY(INTEGER)),
+    bindparam("observed_at", type_=PG_ARRAY(TIMESTAMP(timezone=True))),
+)
+
+
+def record(connection: Connection, variant_id: str, observed: Sequence[Observation]) -> set[str]:
+    """Appends what is not there yet; returns its event ids."""
+    parameters = {
+        "variant_id": variant_id,
+        "event_ids": [one.event_id for one in observed],
+        "impressions": [one.impressions for one in observed],
+        "successes": [one.successes for one in observed],
+        "observed_at": [one.observed_at for one in observed],
+    }
+    return {row.event_id for row in connection.execute(_RECORD, parameters)}
+
+
+_RECORDED = text(
+    "SELECT event_id, variant_id, impressions, successes FROM observations WHERE event_id = ANY(:event_ids)"
+)
+
+
+def recorded(connection: Connection, event_ids: Sequence[str]) -> Mapping[str, tuple[str, int, int]]:
+    """Event id → (variant, impressions, successes) of those that are there."""
+    rows = connection.execute(_RECORDED, {"event_ids": list(event_ids)})
+    return {row.event_id: (row.variant_id, row.impressions, row.successes) for row in rows}
