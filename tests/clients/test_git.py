@@ -4,7 +4,7 @@ import os
 import random
 import subprocess
 import tracemalloc
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -311,6 +311,54 @@ def test_a_squash_history_counts_as_git_counts(large: Path) -> None:
     assert len({change.source_key for change in changes}) == 1800
     assert {change.author_email for change in changes} == {"ada@example.com", "ben@example.com"}
     assert all("(#" not in change.title for change in changes)
+
+
+def workflow_history(changes: int) -> History:
+    """Merged pull requests and rebased commits in turns, with co-authors, bots, reverts and updates of the branch."""
+    history = History()
+    trunk = history.commit("chore: start", files=[("a", b"a\n")])
+    for number in range(changes):
+        file = f"src/m{number}.py"
+        if number % 3 == 0:
+            side = history.commit("one", files=[(file, lines(9))], parents=[trunk], author=BEN, branch=f"t{number}")
+            side = history.commit("two", files=[(file, lines(30))], parents=[side], author=BEN, branch=f"t{number}")
+            title = f"Merge pull request #{number} from ben/t{number}\n\nfeat: module {number}"
+            trunk = history.commit(title, files=[(file, lines(30))], parents=[trunk, side])
+        elif number % 3 == 1:
+            message = f"fix: module {number}\n\nCo-authored-by: Cy <cy@example.com>"
+            trunk = history.commit(message, files=[(file, lines(5))], parents=[trunk])
+        else:
+            message, author = ((f'Revert "module {number}"', ADA), (f"chore(deps): bump {number}", BOT))[number % 2]
+            trunk = history.commit(message, files=[(file, lines(2))], parents=[trunk], author=author)
+    return history
+
+
+def test_a_history_of_merges_and_rebased_commits_counts_as_git_counts(tmp_path: Path) -> None:
+    path = workflow_history(60).write(tmp_path / "workflow")
+    commits = list(read_commits(path))
+    outcomes = [change_from_commit(commit, "acme/rocket") for commit in commits]
+    changes = [outcome for outcome in outcomes if isinstance(outcome, Change)]
+    merges = git(path, "rev-list", "--first-parent", "--merges", "--count", "HEAD")
+    bots = git(path, "rev-list", "--first-parent", "--author=dependabot", "--count", "HEAD")
+    reverts = git(path, "rev-list", "--first-parent", "--grep=^Revert", "--count", "HEAD")
+    assert len(commits) == count_commits(path) == 61
+    assert sum(change.metadata["merge"] for change in changes) == int(merges) == 20
+    assert len(changes) == 61 - int(bots) - int(reverts) == 41
+    assert Counter(change.author_email for change in changes) == {"ben@example.com": 20, "ada@example.com": 21}
+    assert sum(bool(change.co_authors) for change in changes) == 20
+    assert {(change.commits, change.title.split(":")[0]) for change in changes} == {
+        (2, "feat"),
+        (1, "fix"),
+        (1, "chore"),
+    }
+
+
+def test_this_projects_own_history_counts_as_git_counts() -> None:
+    project = Path(__file__).parents[2]
+    if not (project / ".git").exists():
+        pytest.skip("this is no checkout, so there is no history to read")
+    commits = list(read_commits(project))
+    assert [commit.sha for commit in commits] == git(project, "rev-list", "--first-parent", "HEAD").split()
 
 
 def peak_memory(commits: Callable[[], object]) -> int:

@@ -101,18 +101,18 @@ def _beyond_the_first(count: int | None) -> float | None:
 
 IMPACT_RULES: Final = (
     Rule("kind of change", 20, None, lambda e: KIND[e.category.name] if e.category.told else KIND_NOT_TOLD),
-    Rule("size: hand-written lines", 24, 150, lambda e: e.footprint.lines),
+    Rule("size: hand-written lines", 24, 300, lambda e: e.footprint.lines),
     Rule("reach: areas of the project", 18, 2, lambda e: e.footprint.areas),
-    Rule("tests come along: lines added", 12, 40, lambda e: e.footprint.test_lines),
+    Rule("tests come along: lines added", 12, 60, lambda e: e.footprint.test_lines),
     Rule("claimed outcome: confidence of the best claim", 10, None, lambda e: e.value.confidence if e.value else 0.0),
     Rule("reviewed by others: people", 5, 1, lambda e: e.change.reviewers),
-    Rule("documentation comes along: lines added", 4, 20, lambda e: e.footprint.docs_lines),
+    Rule("documentation comes along: lines added", 4, 40, lambda e: e.footprint.docs_lines),
     Rule("breaks a contract on purpose", 4, None, lambda e: float(is_breaking(e.change))),
     Rule("discussed: comments", 3, 5, lambda e: e.change.comments),
 )
 
 COMPLEXITY_RULES: Final = (
-    Rule("size: hand-written lines", 28, 250, lambda e: e.footprint.lines),
+    Rule("size: hand-written lines", 28, 400, lambda e: e.footprint.lines),
     Rule("files", 18, 8, lambda e: e.footprint.files),
     Rule("areas of the project", 14, 4, lambda e: e.footprint.areas),
     Rule("reworked code: lines removed", 12, 80, lambda e: e.footprint.removed_code),
