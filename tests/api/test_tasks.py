@@ -74,57 +74,62 @@ def test_an_achievement_task_belongs_to_the_day_of_completion(client: TestClient
     assert _all(engine, "SELECT asset, day::text FROM pending") == [("achievements", "2026-01-02")]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"type": "content.generation", "payload": {}}, "topic"),
-        ({"type": "content.generation", "payload": {"topic": "  "}}, "topic"),
-        ({"type": "content.generation", "payload": {"topic": "x" * 501}}, "topic"),
-        ({"type": "content.generation", "payload": {"topic": "x", "persona_id": "nobody"}}, "payload.persona_id"),
-        ({"type": "content.generation", "payload": {"topic": "x", "persona": "default"}}, "persona"),
-        ({"type": "content.generation", "payload": {"topic": "x"}, "status": "completed"}, "status"),
-        ({"type": "content.generation", "payload": {"topic": "x"}, "metadata": {"priority": "urgent"}}, "priority"),
-        ({"type": "content.deletion", "payload": {}}, "body"),
-        ({"type": "emotion.analysis", "payload": {"post_id": 404}}, "payload.post_id"),
-        ({"type": "emotion.analysis", "payload": {"post_id": 0}}, "post_id"),
-        ({"type": "emotion.analysis", "payload": {"post_id": "1; DROP TABLE posts"}}, "post_id"),
-        ({"type": "achievement.analysis", "payload": {"achievement_id": 404}}, "payload.achievement_id"),
-    ],
-)
+INVALID_TASKS = [
+    ({"type": "content.generation", "payload": {}}, "payload.topic"),
+    ({"type": "content.generation", "payload": {"topic": "  "}}, "payload.topic"),
+    ({"type": "content.generation", "payload": {"topic": "x" * 501}}, "payload.topic"),
+    ({"type": "content.generation", "payload": {"topic": "x", "persona_id": "nobody"}}, "payload.persona_id"),
+    ({"type": "content.generation", "payload": {"topic": "x", "persona": "default"}}, "payload.persona"),
+    ({"type": "content.generation", "payload": {"topic": "x"}, "status": "completed"}, "status"),
+    (
+        {"type": "content.generation", "payload": {"topic": "x"}, "metadata": {"priority": "urgent"}},
+        "metadata.priority",
+    ),
+    ({"type": "content.deletion", "payload": {}}, "body"),
+    ({"type": "emotion.analysis", "payload": {"post_id": 404}}, "payload.post_id"),
+    ({"type": "emotion.analysis", "payload": {"post_id": 0}}, "payload.post_id"),
+    ({"type": "emotion.analysis", "payload": {"post_id": "1; DROP TABLE posts"}}, "payload.post_id"),
+    ({"type": "achievement.analysis", "payload": {"achievement_id": 404}}, "payload.achievement_id"),
+]
+
+
 def test_what_is_not_valid_is_named_and_not_stored(
-    client: TestClient, engine: Engine, body: dict[str, Any], field: str
+    client: TestClient, engine: Engine, subtests: pytest.Subtests
 ) -> None:
-    answer = client.post("/task", json=body)
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["errors"][0]["field"].endswith(field)
-    assert _all(engine, "SELECT id FROM tasks") == _all(engine, "SELECT key FROM pending") == []
+    for body, field in INVALID_TASKS:
+        with subtests.test(body=str(body)[:80]):
+            answer = client.post("/task", json=body)
+            assert answer.status_code == 422
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["errors"][0]["field"] == field
+            assert _all(engine, "SELECT id FROM tasks") == _all(engine, "SELECT key FROM pending") == []
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        rb'{"type": "content.generation", "payload": {"topic": "a\u0000b"}}',
-        rb'{"type": "content.generation", "payload": {"topic": "a\ud800b"}}',
-        rb'{"type": "content.generation", "payload": {"topic": NaN}}',
-        rb'{"type": "content.generation", "payload": {"topic": -Infinity}}',
-        b'{"type": "emotion.analysis", "payload": {"post_id": ' + b"9" * 400 + b"}}",
-        b'{"type": "emotion.analysis", "payload": {"post_id": ' + b"9" * 5000 + b"}}",
-        b'{"type": "emotion.analysis", "payload": {"post_id": 1e999}}',
-        b'{"type": "content.generation", "payload": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        b'{"type": "content.generation", "payload": ' + b'{"a":' * 33 + b"1" + b"}" * 33 + b"}",
-        b'{"type": "content.generation"',
-        b'{"type": "\xff"}',
-        b"",
-        b"null",
-        b"[]",
-    ],
-)
-def test_what_breaks_json_is_unprocessable(client: TestClient, engine: Engine, body: bytes) -> None:
-    answer = client.post("/task", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422
-    assert answer.json()["errors"]
-    assert _all(engine, "SELECT id FROM tasks") == []
+BROKEN_JSON = [
+    rb'{"type": "content.generation", "payload": {"topic": "a\u0000b"}}',
+    rb'{"type": "content.generation", "payload": {"topic": "a\ud800b"}}',
+    rb'{"type": "content.generation", "payload": {"topic": NaN}}',
+    rb'{"type": "content.generation", "payload": {"topic": -Infinity}}',
+    b'{"type": "emotion.analysis", "payload": {"post_id": ' + b"9" * 400 + b"}}",
+    b'{"type": "emotion.analysis", "payload": {"post_id": ' + b"9" * 5000 + b"}}",
+    b'{"type": "emotion.analysis", "payload": {"post_id": 1e999}}',
+    b'{"type": "content.generation", "payload": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b'{"type": "content.generation", "payload": ' + b'{"a":' * 33 + b"1" + b"}" * 33 + b"}",
+    b'{"type": "content.generation"',
+    b'{"type": "\xff"}',
+    b"",
+    b"null",
+    b"[]",
+]
+
+
+def test_what_breaks_json_is_unprocessable(client: TestClient, engine: Engine, subtests: pytest.Subtests) -> None:
+    for body in BROKEN_JSON:
+        with subtests.test(body=str(body)[:80]):
+            answer = client.post("/task", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 422
+            assert answer.json()["errors"]
+            assert _all(engine, "SELECT id FROM tasks") == []
 
 
 def test_an_unknown_task_is_not_found(client: TestClient) -> None:

@@ -93,31 +93,31 @@ def test_an_event_sent_again_counts_once_and_with_other_figures_is_a_conflict(
     assert _sums(engine) == (3, 30, 9)
 
 
-@pytest.mark.parametrize(
-    "observations",
-    [
-        [_event("a", -5000, 120)],
-        [_event("a", 10, -1)],
-        [_event("a", 10, 11)],
-        [_event("good"), _event("a", 10, 11)],
-        [_event("a", 2**31, 0)],
-        [_event("a", 10**400, 0)],
-        [_event("a", 1.5, 1)],
-        [_event("", 1, 1)],
-        [_event("a"), _event("a")],
-        [_event("a", success_rate=1.22)],
-        [_event("a", observed_at="2026-01-01")],
-        [],
-        [_event(str(number)) for number in range(1001)],
-    ],
-    ids=range(13),
-)
+IMPOSSIBLE = [
+    [_event("a", -5000, 120)],
+    [_event("a", 10, -1)],
+    [_event("a", 10, 11)],
+    [_event("good"), _event("a", 10, 11)],
+    [_event("a", 2**31, 0)],
+    [_event("a", 10**400, 0)],
+    [_event("a", 1.5, 1)],
+    [_event("", 1, 1)],
+    [_event("a"), _event("a")],
+    [_event("a", success_rate=1.22)],
+    [_event("a", observed_at="2026-01-01")],
+    [],
+    [_event(str(number)) for number in range(1001)],
+]
+
+
 def test_figures_that_cannot_be_are_refused_and_nothing_of_the_batch_is_stored(
-    prompts: TestClient, engine: Engine, variant: str, observations: list[dict[str, Any]]
+    prompts: TestClient, engine: Engine, variant: str, subtests: pytest.Subtests
 ) -> None:
     """The predecessor's failure obs-19: a negative batch was subtracted."""
-    assert prompts.post(variant, json={"observations": observations}).status_code == 422
-    assert _sums(engine) == (0, None, None)
+    for observations in IMPOSSIBLE:
+        with subtests.test(observations=str(observations)[:80]):
+            assert prompts.post(variant, json={"observations": observations}).status_code == 422
+            assert _sums(engine) == (0, None, None)
 
 
 def test_an_unknown_variant_records_nothing(prompts: TestClient, engine: Engine) -> None:
@@ -130,11 +130,11 @@ def test_an_unknown_variant_records_nothing(prompts: TestClient, engine: Engine)
 @pytest.fixture
 def experiment(engine: Engine) -> str:
     """A draft with two variants, one of them measured."""
+    measured = "(variant_id, dimensions, impressions, successes, mean_performance, ci_low, ci_high)"
     statements = [
         "INSERT INTO experiments (id, name) VALUES ('x', 'Hooks')",
         "INSERT INTO variants (variant_id, experiment_id, is_control) VALUES ('x/a', 'x', false), ('x/b', 'x', true)",
-        "INSERT INTO variant_performance "
-        "(variant_id, dimensions, impressions, successes, mean_performance, ci_low, ci_high) VALUES ('x/b', '{}', 100, 20, 0.2, 0.13, 0.29)",
+        f"INSERT INTO variant_performance {measured} VALUES ('x/b', '{{}}', 100, 20, 0.2, 0.13, 0.29)",
     ]
     with engine.begin() as connection:
         for statement in statements:

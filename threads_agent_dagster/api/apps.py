@@ -14,6 +14,7 @@ from threads_agent_dagster.api import (
     health,
     inbox,
     metrics,
+    portfolio,
     posts,
     problems,
     tasks,
@@ -30,7 +31,7 @@ POOL_SIZE = 10
 
 ROUTERS: Mapping[str, Sequence[APIRouter]] = {
     "orchestrator": (tasks.router, inbox.router, posts.router, emotions.router, metrics.router),
-    "achievements": (achievements.router, inbox.router),
+    "achievements": (achievements.router, portfolio.router, inbox.router),
     "prompts": (variants.router, experiments.router),
 }
 

@@ -25,6 +25,7 @@ from threads_agent_dagster.errors import (
     Unauthorized,
     Unavailable,
 )
+from threads_agent_dagster.work.tasks import TASK_TYPES
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +80,10 @@ def _headers(status: HTTPStatus) -> dict[str, str]:
 
 
 def _field(location: Sequence[int | str]) -> str:
-    """`payload.topic` of pydantic's ("body", "payload", "content.generation", "topic")."""
+    """`payload.topic` of pydantic's ("body", "content.generation", "payload", "topic")."""
     where, *path = location
+    if path and path[0] in TASK_TYPES:  # pydantic names the member of the union too
+        del path[0]
     return ".".join(map(str, path)) if path else str(where)
 
 

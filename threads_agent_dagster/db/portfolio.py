@@ -1,0 +1,77 @@
+"""What is ready to be shown, and the figures over achievements: sums of the tables, computed when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, select, text
+from sqlalchemy.dialects.postgresql import DATE
+
+from threads_agent_dagster.db.pages import Order, Window, read
+from threads_agent_dagster.db.tables import achievements
+
+BY_PRIORITY = Order(achievements.c.display_priority, achievements.c.id, descending=False)
+_READY: Select[tuple[object, ...]] = select(achievements).where(
+    achievements.c.portfolio_ready, achievements.c.deleted_at.is_(None)
+)
+
+
+def ready(connection: Connection, category: str | None, section: str | None, window: Window) -> Sequence[RowMapping]:
+    """A page of the achievements that are ready, the smallest display priority first."""
+    rows = _READY if category is None else _READY.where(achievements.c.category == category)
+    if section is not None:
+        rows = rows.where(achievements.c.portfolio_section == section)
+    return read(connection, rows, BY_PRIORITY, window)
+
+
+_FIGURES = """count(*) AS achievements, avg(impact_score) AS avg_impact, max(impact_score) AS max_impact,
+    sum(time_saved_hours) AS time_saved_hours, count(*) FILTER (WHERE portfolio_ready) AS portfolio_ready"""
+
+_STATS = text(f"""
+    SELECT {_FIGURES}, min(completed_at) AS first_completed_at, max(completed_at) AS last_completed_at
+    FROM achievements WHERE deleted_at IS NULL
+""")
+_SECTIONS = text(f"""
+    SELECT portfolio_section AS name, {_FIGURES} FROM achievements
+    WHERE deleted_at IS NULL AND portfolio_ready GROUP BY 1 ORDER BY 1 NULLS LAST
+""")
+_RANGE = """deleted_at IS NULL AND utc_day(completed_at) >= coalesce(:since, '-infinity')
+    AND utc_day(completed_at) <= coalesce(:until, 'infinity')"""
+_DATES = (bindparam("since", type_=DATE), bindparam("until", type_=DATE))
+_CATEGORIES = text(f"""
+    SELECT category::text AS name, {_FIGURES} FROM achievements WHERE {_RANGE} GROUP BY 1 ORDER BY 2 DESC, 1
+""").bindparams(*_DATES)
+_DISTRIBUTION = text(f"""
+    SELECT 10 * least(floor(impact_score / 10), 9)::int AS at_least, count(*) AS achievements FROM achievements
+    WHERE {_RANGE} AND impact_score IS NOT NULL GROUP BY 1 ORDER BY 1
+""").bindparams(*_DATES)
+_TIMELINE = text(f"""
+    SELECT date_trunc(:unit, completed_at AT TIME ZONE 'UTC')::date AS start, {_FIGURES} FROM achievements
+    WHERE {_RANGE} GROUP BY 1 ORDER BY 1
+""").bindparams(*_DATES)
+
+
+def stats(connection: Connection) -> RowMapping:
+    """One row over all achievements; NULL where nothing was measured."""
+    return connection.execute(_STATS).mappings().one()
+
+
+def sections(connection: Connection) -> Sequence[RowMapping]:
+    """One row per portfolio section of what is ready."""
+    return connection.execute(_SECTIONS).mappings().all()
+
+
+def categories(connection: Connection, since: date | None, until: date | None) -> Sequence[RowMapping]:
+    """One row per category of what was completed in the range."""
+    return connection.execute(_CATEGORIES, {"since": since, "until": until}).mappings().all()
+
+
+def distribution(connection: Connection, since: date | None, until: date | None) -> Sequence[RowMapping]:
+    """One row per ten points of impact score that an achievement has; 100 belongs to the last."""
+    return connection.execute(_DISTRIBUTION, {"since": since, "until": until}).mappings().all()
+
+
+def timeline(connection: Connection, unit: str, since: date | None, until: date | None) -> Sequence[RowMapping]:
+    """One row per `unit` (day, week, month, year; UTC) in which something was completed."""
+    return connection.execute(_TIMELINE, {"unit": unit, "since": since, "until": until}).mappings().all()
