@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -21,6 +23,7 @@ from threads_agent_dagster.domain.achievements import (
     Score,
     score,
 )
+from threads_agent_dagster.domain.business_value import Assumptions
 from threads_agent_dagster.domain.categories import EVENTS, ONLY_ROLES, TYPES, WORDS
 from threads_agent_dagster.domain.changes import Change, FileChange
 from threads_agent_dagster.domain.footprint import LINES_PER_FILE, ROLE_WEIGHT
@@ -349,3 +352,14 @@ def test_a_claim_brings_value_hours_and_speed_and_earns_its_confidence() -> None
 def test_a_wrapped_title_and_body_are_not_one_sentence() -> None:
     result = score(change("This saves", body="$50k annually is what the old one cost"))
     assert result.business_value is None
+
+
+def test_the_documentation_states_every_rule_and_assumption() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "achievements.md").read_text()
+    for rule in (*IMPACT_RULES, *COMPLEXITY_RULES):
+        assert f"| {rule.name} | {rule.weight} | {'' if rule.half is None else rule.half} |" in page
+    for name, share in KIND.items():
+        assert re.search(rf"\b{name} {share:g}\b", page)
+    for name, default in asdict(Assumptions()).items():
+        shown = default if isinstance(default, str) else f"{default:g}"
+        assert re.search(rf"^\| `{name}`[^|]*\| {shown} \|$", page, re.MULTILINE)

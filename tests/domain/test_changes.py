@@ -245,6 +245,13 @@ def test_every_rule_of_the_table_is_reached() -> None:
     assert told <= given
 
 
+def test_the_documentation_states_every_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "achievements.md").read_text()
+    for event, rules in DELIVERY_RULES.items():
+        assert all(f"| `{event}` | {rule.reason} |" in page for rule in rules)
+    assert all(f"| each commit | {rule.reason} |" in page for rule in COMMIT_RULES)
+
+
 @pytest.mark.parametrize("event", sorted(READERS))
 def test_a_payload_of_another_event_is_refused_with_the_field_named(event: str) -> None:
     action = {"issues": "closed", "pull_request": "closed", "release": "published"}.get(event, "completed")
