@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from threads_agent_dagster.domain.embeddings import DIMENSIONS, embed
+from threads_agent_dagster.domain.embeddings import DIMENSIONS, embed, embed_layers
 
 SENTENCES = ["A dog runs in the park.", "A puppy plays outside on the grass.", "Interest rates rose by half a percent."]
 
@@ -58,6 +58,19 @@ def test_any_text_has_a_finite_unit_vector(text: str) -> None:
 
 def test_no_texts_give_no_rows() -> None:
     assert embed([]).shape == (0, DIMENSIONS)
+    assert embed_layers([]).wording.shape == (0, DIMENSIONS)
+
+
+def test_layers_hold_the_sentence_vectors_unchanged(vectors: np.ndarray) -> None:
+    layers = embed_layers(SENTENCES)
+    np.testing.assert_array_equal(layers.meaning, vectors)
+    assert layers.wording.shape == vectors.shape
+    np.testing.assert_allclose(np.linalg.norm(layers.wording, axis=1), 1.0, atol=1e-6)
+
+
+def test_the_middle_layer_looks_more_at_wording_than_the_last() -> None:
+    layers = embed_layers(["You won't believe what this cat did!", "You won't believe what this bank did!"])
+    assert layers.wording[0] @ layers.wording[1] > layers.meaning[0] @ layers.meaning[1]
 
 
 def test_another_process_gives_the_same_bytes(vectors: np.ndarray) -> None:
