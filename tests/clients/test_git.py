@@ -16,7 +16,7 @@ import pytest
 from threads_agent_dagster.clients.git import count_commits, head_email, read_commits, repository_name
 from threads_agent_dagster.domain.changes import Change, FileChange, GitCommit, Ignored
 from threads_agent_dagster.domain.commits import change_from_commit
-from threads_agent_dagster.errors import ConfigurationError, NotFound
+from threads_agent_dagster.errors import ConfigurationError, NotFound, PermanentFailure
 
 START = 1_600_000_000  # 2020-09-13T12:26:40Z
 ADA = "Ada <ada@example.com>"
@@ -67,7 +67,9 @@ class History:
         path.mkdir()
         git(path, "init", "--quiet", "--initial-branch=main")
         command = ["git", "-C", str(path), "fast-import", "--quiet", "--force", f"--date-format={date_format}"]
-        subprocess.run(command, input=bytes(self.stream), check=True)
+        subprocess.run(
+            [*command[:3], "-c", "fastimport.unpackLimit=100", *command[3:]], input=bytes(self.stream), check=True
+        )
         git(path, "reset", "--quiet", "--hard", "main")
         return path
 
@@ -135,6 +137,20 @@ def test_a_missing_git_is_named(small: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigurationError, match="`git` is not installed"):
         count_commits(small)
+
+
+def test_a_repository_of_another_user_is_refused_with_the_remedy(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its own test
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    with pytest.raises(ConfigurationError, match=r"git config --global --add safe\.directory"):
+        count_commits(small)
+
+
+def test_a_damaged_history_is_an_error_not_an_end(small: Path) -> None:
+    oldest = git(small, "rev-list", "--max-parents=0", "HEAD")
+    (small / ".git" / "objects" / oldest[:2] / oldest[2:]).unlink()
+    with pytest.raises(PermanentFailure, match="could not read the history"):
+        list(read_commits(small))
 
 
 def test_another_repository_in_the_environment_is_not_read(

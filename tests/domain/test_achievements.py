@@ -24,7 +24,7 @@ from threads_agent_dagster.domain.achievements import (
     score,
 )
 from threads_agent_dagster.domain.business_value import Assumptions
-from threads_agent_dagster.domain.categories import EVENTS, ONLY_ROLES, TYPES, WORDS
+from threads_agent_dagster.domain.categories import EVENTS, LABELS, ONLY_ROLES, TYPES, WORDS, is_breaking
 from threads_agent_dagster.domain.changes import Change, FileChange
 from threads_agent_dagster.domain.footprint import LINES_PER_FILE, ROLE_WEIGHT
 from threads_agent_dagster.domain.languages import Role, area, language, role
@@ -68,7 +68,7 @@ def test_the_vocabulary_is_the_designs() -> None:
 
 def test_every_table_speaks_it() -> None:
     assert set(KIND) == set(CATEGORIES)
-    named = {*TYPES.values(), *EVENTS.values(), *ONLY_ROLES.values(), *(name for name, _ in WORDS)}
+    named = {*LABELS.values(), *TYPES.values(), *EVENTS.values(), *ONLY_ROLES.values(), *(name for name, _ in WORDS)}
     assert named <= set(CATEGORIES)
 
 
@@ -238,6 +238,8 @@ def test_renaming_every_folder_keeps_every_score() -> None:
 CATEGORIZED: list[tuple[str, dict[str, Any], str]] = [
     ("Anything", {"labels": ("bug",)}, "bugfix"),
     ("Anything", {"labels": ("kind/bug",)}, "bugfix"),
+    ("Anything", {"labels": ("type_bug",)}, "bugfix"),
+    ("feat: x", {"labels": ("needs docs", "no-tests", "release-note-none")}, "feature"),
     ("Anything", {"labels": ("good first issue", "type: security")}, "security"),
     ("feat: fix docs", {"labels": ("documentation",)}, "documentation"),
     ("feat(api)!: add x", {}, "feature"),
@@ -278,6 +280,22 @@ def test_words_count_only_whole(title: str) -> None:
 
 def test_what_nothing_tells_earns_less_than_a_feature() -> None:
     assert score(change("Weave")).impact_score < score(change("feat: weave")).impact_score
+
+
+@pytest.mark.parametrize(
+    ("told", "breaking"),
+    [
+        ({"title": "feat!: x"}, True),
+        ({"title": "feat(api)!: x"}, True),
+        ({"body": "Why.\n\nBREAKING CHANGE: all of it"}, True),
+        ({"labels": ("breaking-change",)}, True),
+        ({"labels": ("non-breaking",)}, False),
+        ({"body": "No BREAKING CHANGE: here"}, False),
+        ({"title": "Breaking news"}, False),
+    ],
+)
+def test_a_broken_contract_is_announced(told: dict[str, Any], breaking: bool) -> None:
+    assert is_breaking(change(**told)) is breaking
 
 
 # --- paths, skills, claims ---------------------------------------------------------------------------------------

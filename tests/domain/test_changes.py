@@ -415,8 +415,18 @@ def test_every_rule_for_commits_is_reached() -> None:
     assert {rule.reason for rule in COMMIT_RULES} == {one.reason for one in outcomes if isinstance(one, Ignored)}
 
 
-def test_a_merged_topic_counts() -> None:
-    assert commit_change(commit("Merge branch 'engine'", parents=("x", "y"))).metadata["merge"] is True
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Merge branch 'engine'",
+        "Merge branch 'engine' of example.org:ben/rocket",
+        "Merge remote-tracking branch 'ben/engine'",
+        "Merge branch 'develop' into main",
+        "Merge branch 'develop'",
+    ],
+)
+def test_a_merge_of_work_counts(message: str) -> None:
+    assert commit_change(commit(message, parents=("x", "y"))).metadata["merge"] is True
 
 
 @pytest.mark.parametrize(

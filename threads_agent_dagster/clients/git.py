@@ -169,6 +169,7 @@ class Branches:
             if node is None:
                 break
             self._see(node)
+        self._open.pop(position, None)
         for done in [seen for seen in self._sides if seen < position]:
             del self._sides[done]
         return self._sides.pop(position, Side())

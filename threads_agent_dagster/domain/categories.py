@@ -60,6 +60,22 @@ TYPES: Final[Mapping[str, str]] = {
     "content": "content",
 }
 
+LABELS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("bug", "bugfix", "fix", "hotfix", "regression", "crash", "defect"), "bugfix"),
+    **dict.fromkeys(("feature", "enhancement"), "feature"),
+    **dict.fromkeys(("docs", "documentation"), "documentation"),
+    **dict.fromkeys(("test", "tests", "testing"), "testing"),
+    **dict.fromkeys(("security", "vulnerability", "cve"), "security"),
+    **dict.fromkeys(("performance", "perf"), "performance"),
+    **dict.fromkeys(("architecture", "refactor", "refactoring"), "architecture"),
+    **dict.fromkeys(("optimization", "optimisation", "cleanup"), "optimization"),
+    **dict.fromkeys(("infrastructure", "infra", "ci", "build", "deployment", "dependencies"), "infrastructure"),
+    "milestone": "milestone",
+    "content": "content",
+    "business": "business",
+}
+ABSENCE: Final = frozenset({"no", "non", "not", "needs", "missing", "without"})  # "needs docs" is no documentation
+
 EVENTS: Final[Mapping[str, str]] = {
     "release": "milestone",
     "workflow_run": "infrastructure",
@@ -116,8 +132,7 @@ def categorize(change: Change, touched: Footprint) -> Category:
 
 def _told(change: Change, touched: Footprint) -> Iterator[Category]:
     for label in change.labels:
-        for name in _worded(label, roles=frozenset()):
-            yield Category(name, f"label {label!r}")
+        yield from (Category(LABELS[word], f"label {label!r}") for word in _label_words(label) if word in LABELS)
     conventional = CONVENTIONAL.match(change.title)
     if conventional:
         yield from _typed(conventional)
@@ -141,6 +156,11 @@ def _typed(conventional: re.Match[str]) -> Iterator[Category]:
         yield Category(TYPES[kind], f"Conventional Commit type {kind!r}")
 
 
+def _label_words(label: str) -> list[str]:
+    found = WORD.findall(label.lower().replace("_", " "))
+    return [] if ABSENCE.intersection(found) else found
+
+
 def _opening(title: str) -> str:
     return " ".join(WORD.findall(title.lower())[:OPENING_WORDS])
 
@@ -158,5 +178,5 @@ def is_breaking(change: Change) -> bool:
     return (
         bool(conventional and conventional["breaking"])
         or re.search(r"^BREAKING[ -]CHANGE:", change.body, re.MULTILINE) is not None
-        or any("breaking" in words(label) for label in change.labels)
+        or any("breaking" in _label_words(label) for label in change.labels)
     )

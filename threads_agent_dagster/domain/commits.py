@@ -25,8 +25,9 @@ from threads_agent_dagster.domain.changes import (
 PULL_REQUEST_MERGE: Final = re.compile(r"^Merge pull request #(\d+) from (\S+)")
 SQUASH_SUFFIX: Final = re.compile(r"\s*\(#(\d+)\)$")
 MERGE_SUBJECT: Final = re.compile(r"^Merge (pull request|(remote-tracking )?branch(es)?|commit|tag)\b")
-UPDATE_MERGE: Final = re.compile(
-    r"^Merge (remote-tracking branch|branch '[^']+' of |branch '(main|master|develop|trunk)')"
+TRUNK: Final = "(?:main|master|trunk|develop)"
+UPDATE_MERGE: Final = re.compile(  # but "Merge branch 'develop' into main" is a release
+    rf"^Merge (?:branch '{TRUNK}' (?:of |into (?!main\b|master\b|trunk\b))|remote-tracking branch '[^']*/{TRUNK}')"
 )
 
 COMMIT_RULES: Final[tuple[IgnoreRule[GitCommit], ...]] = (
