@@ -10,7 +10,7 @@ from sqlalchemy import Engine, insert, text
 
 from threads_agent_dagster.api import emotions
 from threads_agent_dagster.db.tables import emotion_segments, emotion_trajectories, emotion_transitions
-from threads_agent_dagster.domain.scorers import VaderScorer
+from threads_agent_dagster.domain.emotions import load_scorer
 
 
 def _pending(engine: Engine) -> list[tuple[Any, ...]]:
@@ -105,7 +105,9 @@ def test_the_stored_arc_is_what_is_answered(client: TestClient, engine: Engine, 
 
 
 def test_a_text_is_analysed_and_not_stored(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emotions, "load_scorer", VaderScorer)  # the packaged model has tests of its own
+    monkeypatch.setattr(
+        emotions, "load_scorer", lambda: load_scorer("vader")
+    )  # the packaged model has tests of its own
     text_of = "\n\n".join(["It went well.", "Then it broke.", "I am furious and outraged!"])
     arc = client.post("/emotions/analyze", json={"text": text_of}).json()
     assert [segment["index"] for segment in arc["segments"]] == list(range(len(arc["segments"])))
