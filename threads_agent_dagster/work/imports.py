@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
@@ -302,12 +302,13 @@ def _count(row: dict[str, str | None], name: str) -> int:
 
 
 def _week(value: str) -> datetime:
-    """Monday 00:00 UTC of an ISO week written yyyyww."""
+    """Monday 00:00 UTC of a week written yyyyww as strftime's %Y%W; week 00 begins in the year before."""
     try:
-        monday = date.fromisocalendar(int(value[:4]), int(value[4:]), 1)
+        if len(value) != 6:
+            raise ValueError
+        return datetime.strptime(f"{value} 1", "%Y%W %w").replace(tzinfo=UTC)
     except ValueError:
         raise InvalidInput(f"{value!r} is not a week written yyyyww", field="test_week") from None
-    return datetime(monday.year, monday.month, monday.day, tzinfo=UTC)
 
 
 def undo(engine: Engine, import_id: int) -> None:
