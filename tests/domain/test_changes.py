@@ -436,6 +436,7 @@ def test_a_merge_of_work_counts(message: str) -> None:
         ("Add engine (#12)\n\nWhy.", ("Add engine", "Why.", 12)),
         ("Merge pull request #12 from ada/engine\n\nAdd engine\n\nWhy.", ("Add engine", "Why.", 12)),
         ("Merge pull request #12 from ada/engine", ("engine", "", 12)),
+        ("Merge branch 'fix/login-crash' into main\n\nWhy.", ("fix/login-crash", "Why.", None)),
         ("See (#12) for more", ("See (#12) for more", "", None)),
         ("\n\n  \n", ("", "", None)),
     ],

@@ -23,6 +23,7 @@ from threads_agent_dagster.domain.changes import (
 )
 
 PULL_REQUEST_MERGE: Final = re.compile(r"^Merge pull request #(\d+) from (\S+)")
+BRANCH_MERGE: Final = re.compile(r"^Merge (?:remote-tracking )?branch '([^']+)'")
 SQUASH_SUFFIX: Final = re.compile(r"\s*\(#(\d+)\)$")
 MERGE_SUBJECT: Final = re.compile(r"^Merge (pull request|(remote-tracking )?branch(es)?|commit|tag)\b")
 TRUNK: Final = "(?:main|master|trunk|develop)"
@@ -98,13 +99,19 @@ def _total(counts: Iterable[int | None]) -> int | None:
 
 
 def read_message(message: str) -> tuple[str, str, int | None]:
-    """Title, body and pull request number. GitHub's merge keeps the pull request's title in the message's body, its
-    squash appends the number to the title."""
+    """Title, body and pull request number.
+
+    GitHub's merge keeps the pull request's title in the message's body, its squash appends the number to the title; of
+    any other merge the branch tells more than "Merge branch".
+    """
     head, _, rest = message.strip().partition("\n")
     merged = PULL_REQUEST_MERGE.match(head)
     if merged:
         title, _, body = rest.strip().partition("\n")
         return title.strip() or merged[2].partition("/")[2], body.strip(), int(merged[1])
+    branch = BRANCH_MERGE.match(head)
+    if branch:
+        return branch[1], rest.strip(), None
     squashed = SQUASH_SUFFIX.search(head)
     if squashed:
         return head[: squashed.start()], rest.strip(), int(squashed[1])
