@@ -98,6 +98,9 @@ CLAIMED = [
     ("40% faster queries", "percent", 40, "percent", "once"),
     ("4x faster startup", "percent", 75, "percent", "once"),
     ("reduces memory usage by 25%", "percent", 25, "percent", "once"),
+    ("> They asked why.\n\nIt saves $50k annually", "money", 50_000, "USD", "year"),
+    ("See `make bench`. It saves $50k annually", "money", 50_000, "USD", "year"),
+    ("Benefit: saves 2 hours a day", "time", 2, "hours", "day"),
     ("coverage 60 % → 80 %", "points", 20, "percentage points", "once"),
     ("error rate down from 5% to 1%", "points", -4, "percentage points", "once"),
 ]

@@ -58,7 +58,7 @@ def read_claims(text: str) -> tuple[Claim, ...]:
 
 # Nobody claims anything in code, in a quotation of others or in the comments of a template.
 NOT_PROSE: Final = re.compile(
-    r"```.*?(```|\Z)|`[^`\n]*`|<!--.*?(-->|\Z)|^[ \t]*>.*$|https?://\S+", re.DOTALL | re.MULTILINE
+    r"```.*?(?:```|\Z)|`[^`\n]*`|<!--.*?(?:-->|\Z)|^[ \t]*>[^\n]*|https?://\S+", re.DOTALL | re.MULTILINE
 )
 SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[*_]*[A-Z])|\n\s*\n|\n\s*(?=[-*+#•]\s|\d+[.)]\s|\|)|;\s+")
 
@@ -168,7 +168,7 @@ class Context:
     quantity: Quantity
     before: str
     after: str
-    until_next: Quantity | None
+    following: Quantity | None
 
     def near(self, cue: re.Pattern[str]) -> bool:
         """Whether one of the words stands close enough, and nothing negates it."""
@@ -187,15 +187,12 @@ class Context:
 
 def _period(context: Context) -> Period:
     after = context.after[:NEAR]
-    following = context.until_next
+    following = context.following
     if OFTEN.search(after) or (following and following.dimension == "duration" and SPAN_OF_TIME.search(after)):
         return "occasion"
     told = [period for match in PERIOD.finditer(after) if (period := _period_of(match)) is not None]
     if not told:
-        told = [
-            PERIODS[word.lower()]
-            for word in re.findall(r"\b(daily|weekly|monthly|quarterly|yearly|annual)\b", context.before[-40:], re.I)
-        ]
+        told = [PERIODS[word.lower()] for word in ADJECTIVE.findall(context.before[-NEAR:])]
     if "occasion" in told:
         return "occasion"
     return told[0] if told else "once"
@@ -209,6 +206,8 @@ def _period_of(match: re.Match[str]) -> Period | None:
     return known
 
 
+ARROW: Final = re.compile(r"\s?(?:→|->|=>)\s?")
+TO: Final = re.compile(r"\s?(?:down |up )?to\s(?:about |around |just |only |under |~)?", re.IGNORECASE)
 BARE_AMOUNT: Final = re.compile(  # a list item that is nothing but "$50k annually"
     rf"\W*(?:{ADVERB}|(?:(?:per|an?|each)\s|/)(?:year|month|week|day))\W*", re.IGNORECASE
 )
@@ -247,10 +246,9 @@ def _is_change(before: Context, after: Context) -> bool:
     """ "from 60 % to 80 %", "60 % → 80 %"; the first may leave its unit to the second."""
     if before.quantity.dimension not in (after.quantity.dimension, "number"):
         return False
-    between = before.after
-    arrow = re.fullmatch(r"\s?(?:→|->|=>)\s?", between)
-    to = re.fullmatch(r"\s?(?:down |up )?to\s(?:about |around |just |only |under |~)?", between, re.IGNORECASE)
-    return arrow is not None or (to is not None and follows_from(before.sentence, before.quantity))
+    if ARROW.fullmatch(before.after):
+        return True
+    return TO.fullmatch(before.after) is not None and follows_from(before.sentence, before.quantity)
 
 
 def _change(before: Context, after: Context) -> Iterator[Claim]:
@@ -270,11 +268,10 @@ def _change(before: Context, after: Context) -> Iterator[Claim]:
 
 
 def _is_worse(metric: str | None, difference: float) -> bool:
-    return (
-        (metric in LOWER_IS_BETTER and difference > 0)
-        or (metric in HIGHER_IS_BETTER and difference < 0)
-        or not difference
-    )
+    """No change at all is not an improvement either."""
+    if metric in LOWER_IS_BETTER:
+        return difference >= 0
+    return difference <= 0 if metric in HIGHER_IS_BETTER else difference == 0
 
 
 def _gain(context: Context) -> Iterator[Claim]:
@@ -287,27 +284,19 @@ def _gain(context: Context) -> Iterator[Claim]:
         yield from _time(context)
     elif quantity.dimension == "percent":
         yield from _percent(context)
-    elif quantity.dimension == "times" and re.match(
-        r"\s?(?:faster|quicker|speed[ -]?up)", context.after, re.IGNORECASE
-    ):
+    elif quantity.dimension == "times" and FASTER.match(context.after):
         yield from _times_faster(context)
 
 
 def _money(context: Context) -> Iterator[Claim]:
     saved = context.near(SAVES) or (context.near(LOWERS) and context.near(COSTS))
-    only_the_amount = (
-        re.fullmatch(rf"\W*(?:(?:per|a|each)\s)?(?:{ADVERB}|year|month|week|day)?\W*", context.after) is not None
-    )
-    alone = not context.before.strip(" -*•:") and only_the_amount and _period(context) != "once"
-    if saved or context.near(EARNS) or alone:
+    if saved or context.near(EARNS) or BARE_AMOUNT.fullmatch(context.before + context.after):
         yield context.claim("money", context.quantity.value, context.quantity.unit, _period(context))
 
 
 def _time(context: Context) -> Iterator[Claim]:
     saved = context.near(SAVES) and not BOUNDS.search(context.before)
-    less_toil = (
-        context.near(LOWERS) and TOIL.search(context.sentence) and re.search(r"\bby\s(?:about |~)?$", context.before)
-    )
+    less_toil = context.near(LOWERS) and TOIL.search(context.sentence) and BY.search(context.before)
     seconds = context.quantity.factor
     if not (saved or less_toil) or not 60 <= seconds <= SECONDS["day"]:
         return
