@@ -1,0 +1,150 @@
+"""Each check fires when its table is broken, and only then."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from threads_agent_dagster.db import checks
+
+RUN = {"run_id": "run-1", "first": date(2026, 1, 1), "last": date(2026, 1, 31)}
+SEED = """
+INSERT INTO tasks (id, type, payload, status, created_at)
+VALUES (1, 'content.generation', '{"topic": "t"}', 'completed', '2026-01-05');
+INSERT INTO posts (id, persona_id, hook, body, ts, task_id, generator, run_id, engagement_rate)
+VALUES (101, 'default', 'A hook', 'A body', '2026-01-05', 1, 'composer@1', 'run-1', 0.5);
+INSERT INTO emotion_trajectories (id, post_id, persona_id, day, content_hash, segment_count, trajectory_type, joy_avg,
+    sentiment_compound, peaks, valleys, scorer_version, run_id)
+VALUES (101, 101, 'default', '2026-01-05', 'hash', 2, 'rising', 0.5, 0.25, '{}', '{}', 's@1', 'run-1');
+INSERT INTO emotion_segments (trajectory_id, index, text, joy, sentiment_compound)
+VALUES (101, 0, 'A hook', 0.4, 0.0), (101, 1, 'A body', 0.6, 0.5);
+DELETE FROM pending;
+INSERT INTO engagement_snapshots (id, event_id, post_id, impressions, engagements, observed_at)
+VALUES (1, 'e1', 101, 100, 50, '2026-01-06');
+INSERT INTO post_engagement (post_id, persona_id, day, snapshot_id, impressions, engagements, engagement_rate,
+    observed_at, run_id) VALUES (101, 'default', '2026-01-05', 1, 100, 50, 0.5, '2026-01-06', 'run-1');
+INSERT INTO achievements (id, title, category, source_type, source_key, completed_at, impact_score, complexity_score,
+    impact_rules, complexity_rules, business_value, run_id)
+VALUES (101, 'Ship it', 'feature', 'git', 'git:r:1', '2026-01-05', 30, 20,
+    '[{"name": "a", "points": 10}, {"name": "b", "points": 20}]', '[{"name": "c", "points": 20}]',
+    '{"claims": [{"quote": "saves 2 hours"}]}', 'run-1');
+INSERT INTO variants (variant_id) VALUES ('v1');
+INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at)
+VALUES ('o1', 'v1', 100, 7, '2026-01-06');
+INSERT INTO variant_performance (variant_id, dimensions, impressions, successes, mean_performance, run_id)
+VALUES ('v1', '{}', 100, 7, 0.07, 'run-1');
+DELETE FROM pending;
+SELECT refresh_dashboard_metrics();
+"""
+BREAKS = {
+    ("posts", "every_new_post_has_a_hook"): "UPDATE posts SET hook = ' '",
+    ("posts", "every_new_post_names_its_generator"): "UPDATE posts SET generator = NULL",
+    ("posts", "every_completed_task_has_its_post"): "DELETE FROM posts",
+    ("emotions", "scores_within_unit_interval"): "UPDATE emotion_trajectories SET joy_avg = 1.5",
+    ("emotions", "averages_equal_their_segments"): "UPDATE emotion_segments SET joy = 0.9 WHERE index = 0",
+    ("emotions", "every_arc_has_its_segments"): "UPDATE emotion_trajectories SET segment_count = 3",
+    ("emotions", "every_post_has_an_arc_or_a_reason"): "DELETE FROM emotion_trajectories",
+    ("emotions", "one_current_arc_per_post"): """
+        ALTER TABLE emotion_trajectories DROP CONSTRAINT uq_emotion_trajectories_post_id;
+        INSERT INTO emotion_trajectories (post_id, persona_id, day, content_hash, segment_count, trajectory_type, peaks,
+            valleys, scorer_version) SELECT post_id, persona_id, day, 'other', 2, 'stable', '{}', '{}', 's@1'
+            FROM emotion_trajectories""",
+    ("engagement", "rates_follow_from_counts"): "UPDATE post_engagement SET engagement_rate = 0.9",
+    ("engagement", "posts_show_the_newest_rate"): "UPDATE posts SET engagement_rate = NULL",
+    ("achievements", "impact_score_within_bounds"): """
+        ALTER TABLE achievements DROP CONSTRAINT chk_achievements_impact_score;
+        UPDATE achievements SET impact_score = 101""",
+    ("achievements", "every_score_is_explained"): "UPDATE achievements SET impact_score = 31",
+    ("achievements", "no_value_without_quote"): """UPDATE achievements SET business_value = '{"amount": 5}'""",
+    ("achievements", "one_achievement_per_source_key"): """
+        ALTER TABLE achievements DROP CONSTRAINT uq_achievements_source_key;
+        INSERT INTO achievements (title, category, source_type, source_key, completed_at)
+        VALUES ('again', 'feature', 'git', 'git:r:1', '2026-01-06')""",
+    ("experiments", "successes_never_exceed_impressions"): """
+        ALTER TABLE variant_performance DROP CONSTRAINT chk_variant_performance_counts;
+        UPDATE variant_performance SET successes = 101""",
+    (
+        "experiments",
+        "unmeasured_variants_claim_nothing",
+    ): "UPDATE variant_performance SET impressions = 0, successes = 0",
+    ("experiments", "observations_counted_once"): "UPDATE variant_performance SET impressions = 200",
+    ("metrics", "no_daily_figure_is_negative"): "UPDATE dashboard_metrics_daily SET n = -1 WHERE metric = 'posts'",
+    ("metrics", "today_equals_the_tables"): """
+        INSERT INTO posts (persona_id, hook, body) VALUES ('default', 'now', ''); DELETE FROM metric_deltas""",
+}
+
+
+def _all_checks() -> dict[tuple[str, str], str]:
+    nouns = ("posts", "emotions", "engagement", "achievements", "experiments", "metrics")
+    return {
+        (noun, name): statement
+        for noun in nouns
+        for name, statement in importlib.import_module(f"assets.{noun}").CHECKS.items()
+    }
+
+
+def _run(connection: Connection, noun: str) -> dict[str, Any]:
+    statements: dict[str, str] = importlib.import_module(f"assets.{noun}").CHECKS
+    used = {name: value for name, value in RUN.items() if any(f":{name}" in one for one in statements.values())}
+    return checks.run(connection, statements, used)
+
+
+@pytest.fixture
+def seeded(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection:
+        for statement in SEED.split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+        yield connection
+
+
+def test_every_check_has_a_way_to_break_it() -> None:
+    assert set(BREAKS) == set(_all_checks())
+
+
+def test_sound_tables_pass_every_check(seeded: Connection) -> None:
+    for noun in {noun for noun, _ in BREAKS}:
+        for name, found in _run(seeded, noun).items():
+            assert found.passed, (noun, name, found)
+
+
+@pytest.mark.parametrize(("noun", "name"), BREAKS, ids=lambda value: value)
+def test_a_broken_table_is_seen(seeded: Connection, noun: str, name: str) -> None:
+    for statement in BREAKS[noun, name].split(";"):
+        seeded.exec_driver_sql(statement)
+    found = _run(seeded, noun)[name]
+    assert not found.passed
+    assert found.count >= 1
+    assert found.samples
+
+
+def test_all_checks_of_an_asset_are_one_statement(seeded: Connection, engine: Engine) -> None:
+    from sqlalchemy import event
+
+    statements: list[str] = []
+
+    def count(_: Any, __: Any, statement: str, *___: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", count)
+    _run(seeded, "emotions")
+    event.remove(engine, "before_cursor_execute", count)
+    assert len(statements) == 1
+
+
+def test_samples_are_few_and_named(engine: Engine) -> None:
+    with engine.connect() as connection:
+        found = checks.run(connection, {"never": "SELECT generate_series(1, 9)"}, {})["never"]
+    assert (found.count, len(found.samples)) == (9, checks.SAMPLES)
+
+
+def test_a_check_statement_sees_only_its_parameters(engine: Engine) -> None:
+    with engine.connect() as connection:
+        found = checks.run(connection, {"bound": "SELECT 1 WHERE :run_id = 'x'' OR true --'"}, {"run_id": "safe"})
+        assert found["bound"].passed
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
