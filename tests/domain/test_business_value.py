@@ -80,6 +80,8 @@ CLAIMED = [
     ("Reduced AWS costs from $500 to $200 per month", "money", 300, "USD", "month"),
     ("- $50k annually", "money", 50_000, "USD", "year"),
     ("saves $40-60k per year", "money", 40_000, "USD", "year"),
+    ("saves $500-2k per month", "money", 500, "USD", "month"),
+    ("saves $2–3 million per year", "money", 2_000_000, "USD", "year"),
     ("saves $90k over 3 years", "money", 90_000, "USD", "occasion"),
     ("saves 30 minutes a day", "time", 0.5, "hours", "day"),
     ("Frees up 3 engineer-days per month", "time", 3, "working days", "month"),

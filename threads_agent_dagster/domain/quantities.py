@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Dimension = Literal["money", "duration", "size", "rate", "percent", "times", "number"]
@@ -67,14 +67,16 @@ QUANTITY: Final = re.compile(
     re.IGNORECASE,
 )
 RANGE: Final = re.compile(r"\s?(?:-|–|to)\s?", re.IGNORECASE)
+FROM: Final = re.compile(r"\bfrom\s+(?:about |around |~)?$", re.IGNORECASE)
 THREE_DECIMALS: Final = re.compile(r"^\d{1,3}\.\d{3}$")  # 50.000 is fifty in one country and fifty thousand in another
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """`value` as written, `factor` to the dimension's base unit (seconds, bytes), `start` and `end` in the sentence."""
+    """`value` with its `scale` (of "50k": 1000) applied, `factor` to the dimension's base unit (seconds, bytes)."""
 
     value: float
+    scale: float
     dimension: Dimension
     unit: str
     factor: float
@@ -92,35 +94,37 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
     symbol, unit = (match["symbol"] or "").lower(), (match["unit"] or "").lower()
     if symbol and THREE_DECIMALS.match(match["number"]) and not match["scale"]:
         return None
-    value = float(match["number"].replace(",", "")) * SCALES.get((match["scale"] or "").lower(), 1.0)
+    scale = SCALES.get((match["scale"] or "").lower(), 1.0)
+    value = float(match["number"].replace(",", "")) * scale
     if value > LARGEST_AMOUNT:
         return None
     dimension, factor = UNITS.get(symbol or unit, ("number", 1.0))
-    return Quantity(value, dimension, CURRENCIES.get(symbol or unit, unit), factor, match.start(), match.end())
+    return Quantity(value, scale, dimension, CURRENCIES.get(symbol or unit, unit), factor, match.start(), match.end())
 
 
 def _joined_ranges(sentence: str, found: Sequence[Quantity]) -> list[Quantity]:
     """ "2-3 hours" is the lower of the two: what is surely claimed."""
     joined: list[Quantity] = []
     for one in found:
-        before = joined[-1] if joined else None
-        if (
-            before
-            and re.fullmatch(r"\s?(-|–|to)\s?", sentence[before.end : one.start])
-            and not follows_from(sentence, before)
-        ):
-            joined[-1] = _range(before, one)
+        if joined and _is_range(sentence, joined[-1], one):
+            joined[-1] = _range(joined[-1], one)
         else:
             joined.append(one)
     return joined
 
 
+def _is_range(sentence: str, low: Quantity, high: Quantity) -> bool:
+    return RANGE.fullmatch(sentence, low.end, high.start) is not None and not follows_from(sentence, low)
+
+
 def _range(low: Quantity, high: Quantity) -> Quantity:
-    scale = high.value / low.value if low.value else 0.0
-    shared = 1e3 if low.dimension == "money" and high.value >= 1e3 > low.value and scale > 100 else 1.0  # "$40-60k"
+    """Of "$40-60k" the lower is 40,000, of "$500-2k" it is 500."""
+    shared = low.value * high.scale
+    value = shared if low.scale == 1 and shared <= high.value else low.value
     known = high if low.dimension == "number" else low
-    return Quantity(low.value * shared, known.dimension, known.unit, known.factor, low.start, high.end, is_range=True)
+    return replace(known, value=value, start=low.start, end=high.end, is_range=True)
 
 
 def follows_from(sentence: str, quantity: Quantity) -> bool:
-    return re.search(r"\bfrom\s+(?:about |around |~)?$", sentence[: quantity.start], re.IGNORECASE) is not None
+    """Whether the quantity is what something was before: "from 20 to 5 minutes"."""
+    return FROM.search(sentence[: quantity.start]) is not None
