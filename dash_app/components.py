@@ -51,7 +51,7 @@ class Provenance:
     def button(self, label: str, meaning: str, origin: Origin) -> Component:
         """A small button that opens what the number means and where it comes from."""
         lines = [
-            ("Table", self.asset_link(origin.asset)),
+            ("Asset", self.asset_link(origin.asset)),
             ("Made by run", self.run_link(origin.run_id) if origin.run_id else "none recorded"),
             ("Made at", wording.time(origin.made_at) if origin.made_at else "not recorded"),
             ("Code version", origin.code_version or "not recorded"),

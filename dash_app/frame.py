@@ -10,7 +10,7 @@ from dash_app import ids
 from dash_app.components import labelled
 
 BRAND = "Threads-Agent"
-POLL_SECONDS = 5
+POLL_SECONDS = 5.0
 NAVIGATION = (
     ("Overview", "/"),
     ("Achievements", "/achievements"),
@@ -56,7 +56,7 @@ def layout(dagster_url: str) -> Component:
     provider: Component = dmc.MantineProvider(
         [
             dcc.Location(id=ids.URL, refresh="callback-nav"),
-            dcc.Interval(id=ids.CLOCK, interval=POLL_SECONDS * 1000),
+            dcc.Interval(id=ids.CLOCK, interval=int(POLL_SECONDS * 1000)),
             dcc.Store(id=ids.PULSE),
             dcc.Store(id=ids.HEALED),
             dcc.Store(id=ids.TITLE),

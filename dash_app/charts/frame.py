@@ -32,12 +32,13 @@ def layout(height: int, **changes: Any) -> go.Layout:
     )
 
 
-def graph(figure: go.Figure, description: str, class_name: str = "chart") -> Component:
+def graph(figure: go.Figure, description: str) -> Component:
     """The figure with a text for those who cannot see it."""
+    height = {"height": f"{figure.layout.height}px"}
     chart = dcc.Graph(
         figure=figure,
         config={"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": False},
-        className=class_name,
-        style={"height": f"{figure.layout.height}px"},
+        style=height,
     )
-    return html.Div(chart, role="img", **labelled(description))
+    # The box has its height before Plotly is loaded, so that nothing jumps.
+    return html.Div(chart, role="img", style=height, **labelled(description))

@@ -143,7 +143,7 @@ def _never_refreshed() -> Component:
         [
             "The asset ",
             html.Code("dashboard_metrics"),
-            " was never refreshed. While the platform runs, it is by itself:",
+            " was never refreshed. It is by itself while the platform runs:",
         ],
         "threads-agent up",
     )
@@ -168,7 +168,7 @@ def _trend(title: str, trend: Trend, figures: Figures, totals: Sequence[DayTotal
     values = [known.get(day) for day in days]
     if not any(values):
         return html.P("no data in these 30 days", className="no-trend")
-    return graph(trend.chart(days, values, trend.unit), f"{title}, day by day over 30 days", "sparkline")
+    return graph(trend.chart(days, values, trend.unit), f"{title}, day by day over 30 days")
 
 
 def _categories(read: Overview, provenance: Provenance) -> Component:
