@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
 from threads_agent_dagster.api.apps import ROUTERS
-from threads_agent_dagster.db import pending
+from threads_agent_dagster.db import metrics, pending
+from threads_agent_dagster.db.tables import achievements
 from threads_agent_dagster.settings import Settings
 
 OpenApp = Callable[..., TestClient]
@@ -105,6 +107,23 @@ def test_the_scrape_tells_how_deep_the_queue_is(client: TestClient, engine: Engi
     assert 'pending_claimed_rows{asset="posts"} 1.0' in scrape
     assert 'pending_dead_rows{asset="posts"} 1.0' in scrape
     assert "database_up 1.0" in scrape
+
+
+def test_the_scrape_has_the_business_metrics(client: TestClient, engine: Engine, post_id: int) -> None:
+    row: dict[str, Any] = {"title": "t", "category": "feature", "source_type": "manual", "deleted_at": None}
+    scores = [0.0, 10.0, 10.5, 100.0, None]
+    with engine.begin() as connection:
+        connection.execute(insert(achievements), [row | {"impact_score": score} for score in scores])
+        connection.execute(insert(achievements), row | {"impact_score": 50.0, "deleted_at": datetime.now(UTC)})
+        metrics.refresh(connection, None, "1")
+    client.get("/tasks/1")
+    scrape = client.get("/metrics").text.splitlines()
+    buckets = [line.split()[1] for line in scrape if line.startswith("achievement_impact_score_bucket")]
+    assert buckets == ["1.0", "2.0", "3.0", "3.0", "3.0", "3.0", "4.0", "4.0"]
+    assert "achievement_impact_score_count 4.0" in scrape
+    assert "achievement_impact_score_sum 120.5" in scrape
+    assert 'content_generated_total{persona="default",type="post"} 1.0' in scrape
+    assert "active_users 1.0" in scrape
 
 
 def test_the_scrape_says_when_it_cannot_read_the_queue(open_app: OpenApp, settings: Settings) -> None:

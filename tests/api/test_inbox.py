@@ -263,6 +263,15 @@ def test_a_delivery_is_held_while_the_database_restarts(
     assert len(_rows(engine)) == 1
 
 
+def test_connections_that_a_restart_cut_are_replaced(github: TestClient, engine: Engine, signed: Signed) -> None:
+    assert github.post(HOOK, **signed(_push())).status_code == 202
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    with engine.connect() as connection:
+        connection.execute(text(f"{cut} AND pid <> pg_backend_pid()"))
+    assert github.post(HOOK, **signed(_push("b" * 40))).status_code == 202
+    assert len(_rows(engine)) == 2
+
+
 def test_a_delivery_that_cannot_be_stored_is_not_acknowledged(
     open_app: OpenApp, settings: Settings, signed: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = make_engine(
         settings.database_url.get_secret_value(), pool_size=POOL_SIZE, application=f"threads-agent-{app.title}"
     )
-    app.state.telemetry.registry.register(telemetry.QueueGauges(app.state.engine))
+    app.state.telemetry.registry.register(telemetry.DatabaseFigures(app.state.engine))
     try:
         yield
     finally:

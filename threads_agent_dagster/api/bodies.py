@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from starlette.concurrency import run_in_threadpool
 
 from threads_agent_dagster.errors import InvalidInput
 
@@ -46,8 +47,10 @@ def storable_text(text: str) -> str:
     """`text`, if PostgreSQL can hold it. Raises ValueError."""
     if "\x00" in text:
         raise ValueError("the character U+0000 cannot be stored")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("half of a surrogate pair is not a character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is not a character") from None
     return text
 
 
@@ -165,7 +168,7 @@ class StrictRoute(APIRoute):
             body = await strict.body()
             strict.state.body_hash = hashlib.sha256(body).hexdigest()  # what an Idempotency-Key holds a caller to
             if body:
-                strict.parsed = parse_storable_json(body)
+                strict.parsed = await run_in_threadpool(parse_storable_json, body)  # a large one takes seconds
             return await handle(strict)
 
         return handle_strictly

@@ -91,7 +91,7 @@ async def receive_delivery(request: Request, engine: EngineDep, settings: Settin
         delivery_id=_header(request, "X-GitHub-Delivery", DELIVERY_ID),
         event=_header(request, "X-GitHub-Event", EVENT),
         body=body,
-        payload=_payload(request, body),
+        payload=await run_in_threadpool(_payload, request, body),  # a large one takes seconds
         headers={name: value for name, value in request.headers.items() if KEPT_HEADERS.fullmatch(name)},
         received_at=datetime.now(UTC),
     )

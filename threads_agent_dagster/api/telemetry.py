@@ -1,4 +1,4 @@
-"""Request metrics, the queue's gauges, and the headers that every answer carries."""
+"""Request metrics, the figures that a scrape reads, and the headers that every answer carries."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import Engine
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from sqlalchemy import Connection, Engine
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from threads_agent_dagster.api.problems import DATABASE_DOWN
-from threads_agent_dagster.db.queue_metrics import Depth, depths
+from threads_agent_dagster.db import telemetry as db
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -22,6 +22,12 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
+QUEUE_GAUGES = (
+    ("pending_rows", "Rows of the queue that are not done and not dead", "waiting"),
+    ("pending_claimed_rows", "Rows of the queue under a valid lease", "claimed"),
+    ("pending_dead_rows", "Rows of the queue that were given up", "dead"),
+)
+IMPACT_BOUNDS = (0, 10, 25, 50, 75, 90, 100)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -44,30 +50,48 @@ class Telemetry:
         self.seconds.labels(method, endpoint).observe(seconds)
 
 
-class QueueGauges:
-    """Reads the queue when it is scraped. `database_up` is 0, and the gauges are absent, when it cannot be read."""
+class DatabaseFigures:
+    """Reads the database when it is scraped. `database_up` is 0, and the rest absent, when it cannot be read."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("database_up", "1 if PostgreSQL answers")
         try:
             with self.engine.connect() as connection:
-                found = depths(connection)
+                found = [*_queue(connection), *_business(connection)]
         except DATABASE_DOWN:
-            yield GaugeMetricFamily("database_up", "1 if PostgreSQL answers", value=0)
-            return
-        yield GaugeMetricFamily("database_up", "1 if PostgreSQL answers", value=1)
-        yield _gauge("pending_rows", "Rows of the queue that are not done and not dead", found, "waiting")
-        yield _gauge("pending_claimed_rows", "Rows of the queue under a valid lease", found, "claimed")
-        yield _gauge("pending_dead_rows", "Rows of the queue that were given up", found, "dead")
+            found = []
+        up.add_metric([], 1 if found else 0)
+        yield from (up, *found)
 
 
-def _gauge(name: str, description: str, found: list[Depth], column: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, description, labels=["asset"])
-    for depth in found:
-        family.add_metric([depth.asset], getattr(depth, column))
-    return family
+def _queue(connection: Connection) -> Iterator[Metric]:
+    depths = db.depths(connection)
+    for name, description, column in QUEUE_GAUGES:
+        family = GaugeMetricFamily(name, description, labels=["asset"])
+        for depth in depths:
+            family.add_metric([depth.asset], getattr(depth, column))
+        yield family
+
+
+def _business(connection: Connection) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "active_users", "API keys used within the last 15 minutes", value=db.active_keys(connection)
+    )
+    content = CounterMetricFamily("content_generated", "Content pieces generated", labels=["persona", "type"])
+    for one in db.generated(connection):
+        content.add_metric([one.persona, "post"], one.posts)
+    yield content
+    counts, total = db.impact_histogram(connection, IMPACT_BOUNDS)
+    buckets = [(str(float(bound)), count) for bound, count in zip(IMPACT_BOUNDS, counts, strict=True)]
+    yield HistogramMetricFamily(
+        "achievement_impact_score",
+        "Achievement impact score distribution",
+        buckets=[*buckets, ("+Inf", counts[-1])],
+        sum_value=total,
+    )
 
 
 class Observe:

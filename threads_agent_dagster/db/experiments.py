@@ -1,4 +1,4 @@
-"""Reads what was observed of variants, stores their statistics."""
+"""Reads what was observed of variants, stores their statistics; lists, starts and stops experiments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, text
+from sqlalchemy import Connection, RowMapping, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from threads_agent_dagster.db.pages import Order, Window, read
@@ -80,3 +80,27 @@ def search(connection: Connection, window: Window) -> Sequence[RowMapping]:
 
 def find(connection: Connection, experiment_id: str) -> RowMapping | None:
     return connection.execute(select(experiments).where(experiments.c.id == experiment_id)).mappings().one_or_none()
+
+
+def add(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Adds a draft. Raises IntegrityError when the id is taken."""
+    connection.execute(insert(experiments).values(values))
+
+
+_START = text(
+    "UPDATE experiments SET status = 'running', started_at = clock_timestamp(), plan_hash = :plan_hash "
+    "WHERE id = :id AND status = 'draft'"
+)
+_STOP = text(
+    "UPDATE experiments SET status = 'stopped', ended_at = clock_timestamp() WHERE id = :id AND status = 'running'"
+)
+
+
+def start(connection: Connection, experiment_id: str, plan_hash: str) -> bool:
+    """Freezes the plan of a draft; False when it is none."""
+    return connection.execute(_START, {"id": experiment_id, "plan_hash": plan_hash}).rowcount == 1
+
+
+def stop(connection: Connection, experiment_id: str) -> bool:
+    """Ends a running experiment; False when it is not running."""
+    return connection.execute(_STOP, {"id": experiment_id}).rowcount == 1

@@ -1,0 +1,130 @@
+"""/api/v1/experiments: how variants stand, computed from what the table holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, text
+
+EXPERIMENTS = "/api/v1/experiments"
+NEW: dict[str, Any] = {
+    "id": "hooks",
+    "name": "Which hook works",
+    "plan": {"alpha": 0.01},
+    "variants": [{"variant_id": "b", "hook": "Why?"}, {"variant_id": "a", "hook": "How.", "is_control": True}],
+}
+
+
+@pytest.fixture
+def prompts(open_app: Callable[..., TestClient]) -> TestClient:
+    """The prompts app, called by an editor."""
+    return open_app("prompts", "editor")
+
+
+@pytest.fixture
+def experiment(engine: Engine) -> str:
+    """A draft with two variants, one of them measured."""
+    measured = "(variant_id, dimensions, impressions, successes, mean_performance, ci_low, ci_high)"
+    statements = [
+        "INSERT INTO experiments (id, name) VALUES ('x', 'Hooks')",
+        "INSERT INTO variants (variant_id, experiment_id, is_control) VALUES ('x/a', 'x', false), ('x/b', 'x', true)",
+        f"INSERT INTO variant_performance {measured} VALUES ('x/b', '{{}}', 100, 20, 0.2, 0.13, 0.29)",
+    ]
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    return "x"
+
+
+def test_an_experiment_shows_its_variants_as_the_table_has_them(prompts: TestClient, experiment: str) -> None:
+    shown = prompts.get(f"/api/v1/experiments/{experiment}").json()
+    assert [one["variant_id"] for one in shown["variants"]] == ["x/b", "x/a"]
+    control, other = shown["variants"]
+    assert (control["impressions"], control["mean_performance"], control["ci_high"]) == (100, 0.2, 0.29)
+    assert (other["impressions"], other["mean_performance"]) == (None, None)
+
+
+def test_an_unknown_experiment_is_not_found(prompts: TestClient) -> None:
+    """The predecessor's failure obs-20: any id had a constant winner."""
+    assert prompts.get("/api/v1/experiments/nobody").status_code == 404
+
+
+def test_experiments_come_in_pages(prompts: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO experiments (id, name) SELECT 'e' || n, 'n' FROM generate_series(1, 5) n"))
+    first = prompts.get("/api/v1/experiments?per_page=3").json()
+    rest = prompts.get(f"/api/v1/experiments?per_page=3&cursor={first['next']}").json()
+    assert [one["id"] for one in first["items"] + rest["items"]] == ["e1", "e2", "e3", "e4", "e5"]
+    assert rest["next"] is None
+
+
+def test_an_experiment_is_made_with_its_variants_or_not_at_all(prompts: TestClient, engine: Engine) -> None:
+    created = prompts.post(EXPERIMENTS, json=NEW)
+    assert created.status_code == 201
+    assert [one["variant_id"] for one in created.json()["variants"]] == ["a", "b"]
+    assert (created.json()["status"], created.json()["result"]) == ("draft", None)
+    assert prompts.post(EXPERIMENTS, json=NEW | {"id": "other"}).status_code == 409
+    assert [one["id"] for one in prompts.get(EXPERIMENTS).json()["items"]] == ["hooks"]
+
+
+NOT_EXPERIMENTS: list[dict[str, Any]] = [
+    {"variants": NEW["variants"][:1]},
+    {"variants": [NEW["variants"][0], NEW["variants"][0] | {"variant_id": "c"}]},
+    {"variants": [NEW["variants"][1], NEW["variants"][1] | {"variant_id": "c"}]},
+    {"variants": [NEW["variants"][1], NEW["variants"][1] | {"is_control": False}]},
+    {"plan": {"alpha": 0}},
+    {"plan": {"mde": -1}},
+    {"plan": {"stopping_rule": "when it looks good"}},
+    {"status": "running"},
+    {"id": ""},
+]
+
+
+def test_what_cannot_be_compared_is_no_experiment(prompts: TestClient, subtests: pytest.Subtests) -> None:
+    for change in NOT_EXPERIMENTS:
+        with subtests.test(change=str(change)[:80]):
+            assert prompts.post(EXPERIMENTS, json=NEW | change).status_code == 422
+    assert prompts.get(EXPERIMENTS).json()["items"] == []
+
+
+def test_a_started_experiment_has_a_frozen_plan_and_ends_once(prompts: TestClient) -> None:
+    prompts.post(EXPERIMENTS, json=NEW)
+    assert prompts.post(f"{EXPERIMENTS}/hooks/stop").status_code == 409
+    started = prompts.post(f"{EXPERIMENTS}/hooks/start").json()
+    assert (started["status"], len(started["plan_hash"])) == ("running", 64)
+    assert started["started_at"] is not None
+    assert prompts.post(f"{EXPERIMENTS}/hooks/start").status_code == 409
+    stopped = prompts.post(f"{EXPERIMENTS}/hooks/stop").json()
+    assert (stopped["status"], stopped["plan_hash"]) == ("stopped", started["plan_hash"])
+    assert prompts.post(f"{EXPERIMENTS}/hooks/start").status_code == 409
+    assert prompts.post(f"{EXPERIMENTS}/nobody/start").status_code == 404
+
+
+def _measure(engine: Engine, **successes: int) -> None:
+    statement = text(
+        "INSERT INTO variant_performance (variant_id, dimensions, impressions, successes) "
+        "VALUES (:variant_id, '{}', 10000, :successes) "
+        "ON CONFLICT (variant_id) DO UPDATE SET successes = excluded.successes"
+    )
+    with engine.begin() as connection:
+        for variant_id, count in successes.items():
+            connection.execute(statement, {"variant_id": variant_id, "successes": count})
+
+
+def test_the_verdict_follows_the_counts(prompts: TestClient, engine: Engine) -> None:
+    prompts.post(EXPERIMENTS, json=NEW)
+    path = f"{EXPERIMENTS}/hooks"
+    _measure(engine, a=200)
+    assert prompts.get(path).json()["result"] is None
+    _measure(engine, b=600)
+    result = prompts.get(path).json()["result"]
+    assert (result["verdict"], result["variant_id"]) == ("ship", "b")
+    assert [one["rate"] for one in result["arms"]] == [0.02, 0.06]
+    assert result["arms"][1]["p_best"] > 0.999
+    assert result["p_value"] < 0.01
+    assert result["plan"]["alpha"] == 0.01
+    _measure(engine, b=200)
+    assert prompts.get(path).json()["result"]["verdict"] not in ("ship", "roll back")
