@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q pyproject.toml
 
-.PHONY: run check test lock train clean
+.PHONY: run check test browser lock
 
 run: $(VENV)/run.stamp ## the whole platform with demo data on this machine
 	$(BIN)/threads-agent up --demo
@@ -22,6 +22,25 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/run.stamp
+
+check: $(VENV)/dev.stamp ## lint, types, import contracts and the quick tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n 2 tests/domain tests/clients tests/commands tests/sensors tests/test_*.py
+
+test: $(VENV)/dev.stamp browser ## everything: also the database, the processes, the browser
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n 3 --dist loadfile --durations 15
+
+browser: ## the tests drive Debian's Chromium; installed here when that is allowed
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+		{ echo "the browser tests need chromium; install it with your package manager" >&2; exit 1; }
 
 lock: $(VENV)/dev.stamp ## resolve the three lock files anew
 	$(COMPILE) --group build -o requirements.lock

@@ -1,0 +1,321 @@
+"""The platform as people get it: `threads-agent up --demo`, its processes, its ports, its database."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import pytest
+from sqlalchemy import Engine, text
+
+from threads_agent_dagster.db.engine import make_engine
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parent.parent.parent
+SECRET = "a webhook secret of this test"
+FIVE = ("posts", "emotion_trajectories", "achievements", "variant_performance", "dashboard_metrics")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+Found = TypeVar("Found")
+
+
+@dataclass
+class Up:
+    """A running platform: its process, its endpoints, an engine on its database."""
+
+    process: subprocess.Popen[bytes]
+    home: Path
+    endpoints: dict[str, str]
+    engine: Engine
+
+    @property
+    def key(self) -> str:
+        return Path(self.endpoints["api_key_file"]).read_text(encoding="utf-8").strip()
+
+    def rows(self, statement: str, **parameters: Any) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(text(statement), parameters))
+
+    def scalar(self, statement: str, **parameters: Any) -> Any:
+        return self.rows(statement, **parameters)[0][0]
+
+    def api(self, service: str) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.endpoints[service], headers={"Authorization": f"Bearer {self.key}"}, timeout=30
+        )
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        answer = httpx.post(
+            f"{self.endpoints['dagster']}/graphql", json={"query": query, "variables": variables}, timeout=60
+        )
+        answer.raise_for_status()
+        return answer.json()["data"]
+
+    def deliver(self, event: str, delivery_id: str, body: bytes, secret: str = SECRET) -> httpx.Response:
+        signature = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        return httpx.post(
+            f"{self.endpoints['achievements']}/webhooks/github",
+            content=body,
+            headers={
+                "Content-Type": "application/json",
+                "X-GitHub-Event": event,
+                "X-GitHub-Delivery": delivery_id,
+                "X-Hub-Signature-256": signature,
+            },
+            timeout=30,
+        )
+
+
+def _until(what: str, look: Callable[[], Found], seconds: float = 180) -> Found:
+    """What `look` finds once it finds something; fails naming `what`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := look():
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"after {seconds:.0f} s still waiting for {what}")
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    home = tmp_path_factory.mktemp("home")
+    log = home.with_suffix(".log")
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "threads_agent_dagster.cli", "up", "--demo", "--ports", "auto", "--home", str(home)],
+            env=environment | {"GITHUB_WEBHOOK_SECRET": SECRET},
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+
+        def ready() -> dict[str, str] | None:
+            assert process.poll() is None, log.read_text()
+            endpoints = home / "endpoints.json"
+            return json.loads(endpoints.read_text()) if endpoints.exists() else None
+
+        endpoints = _until("the platform to be ready", ready, 300)
+        engine = make_engine(endpoints["database_url"])
+        yield Up(process, home, endpoints, engine)
+        engine.dispose()
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM ends it and everything that it started."""
+    if process.poll() is not None:
+        return
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=120)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+
+
+def test_the_demo_fills_the_five_tables(up: Up) -> None:
+    for table in FIVE:
+        _until(f"rows in {table}", lambda table=table: up.scalar(f"SELECT count(*) FROM {table}"))
+    unmeasured = up.rows("SELECT * FROM variant_performance WHERE variant_id LIKE 'hook:%'")
+    assert unmeasured
+    assert {(row.impressions, row.mean_performance, row.ci_low) for row in unmeasured} == {(0, None, None)}
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert up.scalar("SELECT count(*) FROM git_commits WHERE sha = :sha", sha=head.stdout.strip()) == 1
+
+
+def test_every_page_and_service_answers(up: Up) -> None:
+    for service in ("orchestrator", "achievements", "prompts"):
+        assert httpx.get(f"{up.endpoints[service]}/livez").status_code == 200
+        _until(
+            f"{service} to be ready",
+            lambda service=service: httpx.get(f"{up.endpoints[service]}/readyz", timeout=30).status_code == 200,
+        )
+    assert httpx.get(f"{up.endpoints['dagster']}/server_info").status_code == 200
+    for page in ("/", "/achievements", "/experiments"):
+        assert httpx.get(f"{up.endpoints['dash']}{page}", timeout=30).status_code == 200
+    assert httpx.get(f"{up.endpoints['dash']}/assets/app.py").status_code == 404
+
+
+def test_a_task_becomes_a_post_an_arc_and_a_figure(up: Up) -> None:
+    _until("the demo's figures", lambda: up.scalar("SELECT total_posts FROM dashboard_metrics"))
+    with up.api("orchestrator") as api:
+        body = {
+            "type": "content.generation",
+            "payload": {
+                "topic": "The release that nearly was not",
+                "original_input": "We lost a week. Everybody was afraid. Then it worked! We are so happy and proud.",
+            },
+            "metadata": {"priority": "high"},
+        }
+        answer = api.post("/task", json=body, headers={"Idempotency-Key": "once"})
+        assert answer.status_code == 202, answer.text
+        again = api.post("/task", json=body, headers={"Idempotency-Key": "once"})
+        assert again.json() == answer.json()
+        task_id = answer.json()["id"]
+        done = _until("the task", lambda: _completed(api.get(f"/tasks/{task_id}").json()))
+    post = _until(
+        "the arc",
+        lambda: up.rows(
+            "SELECT posts.*, arc.trajectory_type, arc.run_id AS arc_run FROM posts "
+            "JOIN emotion_trajectories AS arc ON arc.post_id = posts.id WHERE posts.id = :id",
+            id=done["post_id"],
+        ),
+    )[0]
+    assert "The release that nearly was not" in post.hook
+    assert post.trajectory_type in ("rising", "falling", "stable", "volatile")
+    run = up.graphql("query($id: ID!) {runOrError(runId: $id) {... on Run {jobName}}}", id=post.arc_run)
+    assert run["runOrError"]["jobName"] == "content_chain"
+    _until("the figure", lambda: up.scalar("SELECT total_posts = (SELECT count(*) FROM posts) FROM dashboard_metrics"))
+
+
+def _completed(task: dict[str, Any]) -> dict[str, Any] | None:
+    assert task["status"] != "failed", task
+    return task if task["status"] == "completed" else None
+
+
+@pytest.mark.shared_data
+def test_real_deliveries_arrive_once_and_merged_pull_requests_become_achievements(up: Up, shared_data: Path) -> None:
+    payloads = sorted((shared_data / "github_webhooks").glob("*.json"))
+    deliveries = [(path.name.partition("__")[0], path.name, path.read_bytes()) for path in payloads]
+    merged = [_merged(path, number) for number, path in enumerate(_pull_requests(payloads))]
+    twice = [*deliveries, *merged] * 2
+    random.Random(3).shuffle(twice)
+    answers = [up.deliver(event, name, body) for event, name, body in twice]
+    assert {answer.status_code for answer in answers} <= {200, 202}
+    forged = up.deliver(merged[0][0], "forged", merged[0][2], secret="guessed")
+    assert forged.status_code == 401
+    distinct = {hashlib.sha256(body).hexdigest() for _, _, body in twice}
+    stored = up.scalar("SELECT count(*) FROM inbox")
+    assert stored == len(distinct) == up.scalar("SELECT count(DISTINCT body_hash) FROM inbox")
+    _until("the inbox to be settled", lambda: up.scalar("SELECT count(*) = 0 FROM inbox WHERE status = 'received'"))
+    found = {row.source_key: row for row in up.rows("SELECT * FROM achievements WHERE source_type = 'github_pr'")}
+    assert len(found) == len(merged)
+    assert all(row.run_id and row.impact_score is not None and row.impact_rules for row in found.values())
+    ignored = up.rows("SELECT reason FROM inbox WHERE status = 'ignored'")
+    assert ignored
+    assert all(row.reason for row in ignored)
+
+
+def _pull_requests(payloads: list[Path]) -> list[Path]:
+    return [path for path in payloads if path.name.startswith("pull_request__closed")]
+
+
+def _merged(path: Path, number: int) -> tuple[str, str, bytes]:
+    """The sample's closed pull request as GitHub sends it when it was merged."""
+    payload = json.loads(path.read_text(encoding="utf-8"))
+    pull = payload["pull_request"]
+    pull |= {"merged": True, "merged_at": "2025-05-05T10:00:00Z", "closed_at": "2025-05-05T10:00:00Z", "draft": False}
+    pull |= {"number": 9000 + number, "merge_commit_sha": f"{number:040x}", "state": "closed"}
+    pull["user"]["type"] = "User"
+    payload |= {"number": 9000 + number, "action": "closed"}
+    return "pull_request", f"merged-{number}", json.dumps(payload).encode()
+
+
+LAUNCH = """
+mutation($days: [String!]!) {
+  launchPartitionBackfill(backfillParams: {
+    assetSelection: [{path: ["emotion_trajectories"]}], partitionNames: $days
+  }) { __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } }
+}
+"""
+BACKFILL = "query($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+
+
+def test_a_backfill_scores_exactly_its_days_again_in_few_runs_while_events_flow(up: Up) -> None:
+    last = datetime.now(UTC).date() - timedelta(days=100)
+    days = [last - timedelta(days=n) for n in range(60)]
+    with up.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO posts (persona_id, hook, body, ts, original_input) SELECT 'default', 'A day', "
+                "'It was good. It was bad. It ended well.', day, 'backfill' FROM unnest(cast(:days AS date[])) AS day"
+            ),
+            {"days": days},
+        )
+    arcs = (
+        "SELECT arc.day, arc.code_version FROM emotion_trajectories AS arc JOIN posts ON posts.id = arc.post_id "
+        "WHERE posts.original_input = 'backfill'"
+    )
+    _until("the first arcs", lambda: len(up.rows(arcs)) == 60)
+    current = up.rows(arcs)[0].code_version
+    with up.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE emotion_trajectories AS arc SET code_version = 'old' FROM posts "
+                "WHERE posts.id = arc.post_id AND posts.original_input = 'backfill'"
+            )
+        )
+    wanted = sorted(days[:30])
+    launched = up.graphql(LAUNCH, days=[day.isoformat() for day in wanted])["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    with up.api("orchestrator") as api:
+        task = api.post("/task", json={"type": "content.generation", "payload": {"topic": "Meanwhile"}}).json()
+        _until("the event that came meanwhile", lambda: _completed(api.get(f"/tasks/{task['id']}").json()))
+    _until("the backfill", lambda: _backfill_done(up, launched["backfillId"]))
+    versions: dict[date, str] = {row.day: row.code_version for row in up.rows(arcs)}
+    assert {day for day, version in versions.items() if version == current} == set(wanted)
+    runs = up.graphql(
+        "query($f: RunsFilter!) {runsOrError(filter: $f) {... on Runs {results {status}}}}",
+        f={"tags": [{"key": "dagster/backfill", "value": launched["backfillId"]}]},
+    )
+    assert len(runs["runsOrError"]["results"]) <= 2
+
+
+def _backfill_done(up: Up, backfill_id: str) -> bool:
+    backfill = up.graphql(BACKFILL, id=backfill_id)["partitionBackfillOrError"]
+    assert "FAILED" not in backfill["status"], backfill
+    return bool(backfill["status"] == "COMPLETED_SUCCESS")
+
+
+@pytest.mark.browser
+def test_a_number_leads_to_the_run_that_made_it(up: Up) -> None:
+    from playwright.sync_api import sync_playwright
+
+    _until("a refresh", lambda: up.scalar("SELECT run_id FROM dashboard_metrics"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        page.goto(up.endpoints["dash"])
+        page.get_by_role("button", name="comes from").first.click()
+        with page.context.expect_page() as opened:
+            page.locator(".provenance a[href*='/runs/']").first.click()
+        run = opened.value
+        run.wait_for_url(f"{up.endpoints['dagster']}/runs/**")
+        run_id = run.url.rpartition("/")[2].partition("?")[0]
+        assert up.scalar("SELECT count(*) FROM dashboard_refreshes WHERE run_id = :id", id=run_id) >= 1
+        run.get_by_text("dashboard_metrics").first.wait_for(timeout=60_000)
+        browser.close()
+
+
+def test_sigterm_leaves_no_process(up: Up) -> None:
+    """Last in the file: it ends the platform."""
+    _end(up.process)
+    assert not (up.home / "endpoints.json").exists()
+    for url in (up.endpoints[service] for service in ("orchestrator", "dagster", "dash")):
+        with pytest.raises(httpx.TransportError):
+            httpx.get(url, timeout=2)
