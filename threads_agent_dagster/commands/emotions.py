@@ -13,6 +13,7 @@ import typer
 
 from threads_agent_dagster.domain.emotions import (
     EMOTIONS,
+    EMPTY_TEXT,
     POLARITIES,
     UNSUPPORTED_LANGUAGE,
     Scorer,
@@ -99,9 +100,12 @@ def _show_progress(done: int) -> None:
 
 def _scores(texts: Sequence[str], scorer: Scorer) -> Iterator[Answer]:
     scores = scorer.score(texts)
-    for emotions, sentiment, supported in zip(scores.emotions, scores.sentiment, scores.supported, strict=True):
-        answer: Answer = {"emotions": named(EMOTIONS, emotions), "sentiment": named(POLARITIES, sentiment)}
-        yield answer | {"scorer": scorer.version} | ({} if supported else {"reason": UNSUPPORTED_LANGUAGE})
+    for row, text in enumerate(texts):
+        yield {
+            "emotions": named(EMOTIONS, scores.emotions[row]),
+            "sentiment": named(POLARITIES, scores.sentiment[row]),
+            "scorer": scorer.version,
+        } | ({} if scores.supported[row] else {"reason": UNSUPPORTED_LANGUAGE if text.strip() else EMPTY_TEXT})
 
 
 def _arcs(texts: Sequence[str], scorer: Scorer) -> Iterator[Answer]:

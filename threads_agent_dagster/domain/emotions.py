@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 
 EMOTIONS: Final[tuple[Emotion, ...]] = get_args(Emotion)
 POLARITIES: Final = ("positive", "negative", "neutral", "compound")
+EMPTY_TEXT: Final = "empty text"
 UNSUPPORTED_LANGUAGE: Final = "unsupported language"
 HIGH_AROUSAL: Final = [EMOTIONS.index(name) for name in ("joy", "anger", "fear", "surprise")]
 
@@ -211,7 +212,7 @@ def _trajectory(
         trajectory_type=shaped[0] if shaped else "insufficient",
         reason=None if shaped else _reason(parts, measured),
         segments=found,
-        transitions=tuple(itertools.starmap(_transition, itertools.pairwise(found))),
+        transitions=_transitions(found),
         emotions=emotions,
         sentiment=_mean(POLARITIES, scores.sentiment[measured]),
         dominant=_dominant(emotions),
@@ -224,7 +225,7 @@ def _trajectory(
 
 def _reason(parts: Sequence[str], measured: NDArray[np.intp]) -> str:
     if not parts:
-        return "empty text"
+        return EMPTY_TEXT
     return f"fewer than {MIN_SEGMENTS} segments" if len(measured) == len(parts) else UNSUPPORTED_LANGUAGE
 
 
@@ -249,6 +250,11 @@ def _dominant(emotions: dict[str, float] | None) -> Emotion | None:
         return None
     strongest = max(EMOTIONS, key=emotions.__getitem__)
     return strongest if emotions[strongest] >= DOMINANT_AT_LEAST else None
+
+
+def _transitions(found: Sequence[Segment]) -> tuple[Transition, ...]:
+    scored = [segment for segment in found if segment.emotions is not None]
+    return tuple(itertools.starmap(_transition, itertools.pairwise(scored)))
 
 
 def _transition(a: Segment, b: Segment) -> Transition:

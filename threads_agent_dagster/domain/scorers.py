@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MAX_TOKENS = 256  # longer texts are cut; segments of posts are far shorter
-_WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[!?]+|\.\.+")
+_TOKEN: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[!?]+|\.\.+|[,;:.]")
+_NEGATIONS: Final = frozenset(["not", "never", "without", "cannot", "cant", "dont", "isnt", "wasnt", "nor"])
+_NEGATION_REACH: Final = 3
 
 OUTPUTS: Final = (*EMOTIONS, "positive", "negative")  # of the models
 Arrays = dict[str, NDArray[Any]]
@@ -41,8 +43,19 @@ def load_arrays(name: str) -> Arrays:
 
 
 def words_and_pairs(plain: str) -> list[str]:
-    """The features of the linear model: words, runs of marks, and neighbouring pairs of them."""
-    words = _WORD.findall(plain.lower())
+    """The features of the linear model: words, runs of marks, and neighbouring pairs of them.
+
+    A word behind a negation is another word: "not happy" has the features `not` and `not_happy`, never `happy`.
+    """
+    words = []
+    negated = 0  # how many of the next words the last negation reaches
+    for token in _TOKEN.findall(plain.lower().replace("’", "'")):
+        if token == "but" or not token[0].isalpha():
+            negated = 0
+        if token in ",;:.":
+            continue
+        words.append(f"not_{token}" if negated else token)
+        negated = _NEGATION_REACH if token in _NEGATIONS or token.endswith("n't") else max(negated - 1, 0)
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
@@ -113,6 +126,10 @@ def any_of(logits: NDArray[Any], members: NDArray[Any]) -> Floats:
     return result
 
 
+def _measurable(texts: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([bool(text.strip()) and is_english(text) for text in texts], dtype=bool)
+
+
 @dataclass(frozen=True)
 class PackagedScorer:
     """One or two models and VADER, mixed and calibrated for each output."""
@@ -124,7 +141,7 @@ class PackagedScorer:
     offset: Floats
 
     def score(self, texts: Sequence[str]) -> Scores:
-        supported = np.array([is_english(text) for text in texts], dtype=bool)
+        supported = _measurable(texts)
         emotions = np.full((len(texts), len(EMOTIONS)), np.nan)
         sentiment = np.full((len(texts), len(POLARITIES)), np.nan)
         emotions[supported], sentiment[supported] = self._measure(list(itertools.compress(texts, supported)))
@@ -148,7 +165,7 @@ class VaderScorer:
     polarity: Polarity
 
     def score(self, texts: Sequence[str]) -> Scores:
-        supported = np.array([is_english(text) for text in texts], dtype=bool)
+        supported = _measurable(texts)
         sentiment = np.full((len(texts), len(POLARITIES)), np.nan)
         sentiment[supported] = self.polarity(list(itertools.compress(texts, supported)))
         return Scores(np.full((len(texts), len(EMOTIONS)), np.nan), sentiment, supported)
@@ -163,14 +180,18 @@ def load_linear() -> LinearModel:
 
 
 def load_encoder() -> Encoder:
+    arrays = load_arrays("emotions-encoder.npz")
+    return Encoder(load_tokenizer(), _session(arrays), arrays["head"], arrays["bias"], arrays["members"])
+
+
+def load_tokenizer() -> Tokenizer:
     from tokenizers import Tokenizer
 
-    arrays = load_arrays("emotions-encoder.npz")
     vocabulary = files("threads_agent_dagster.models").joinpath("minilm-tokenizer.json")
     tokenizer = Tokenizer.from_str(vocabulary.read_text(encoding="utf-8"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
-    return Encoder(tokenizer, _session(arrays), arrays["head"], arrays["bias"], arrays["members"])
+    return tokenizer
 
 
 def _session(arrays: Arrays) -> Any:
