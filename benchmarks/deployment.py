@@ -111,7 +111,7 @@ class Deployment:
 
     @property
     def environment(self) -> dict[str, str]:
-        mine = {"DAGSTER_HOME": str(self.home), "BENCH_DATABASE_URL": self.url, "DAGSTER_EVENT_BATCH_SIZE": "100"}
+        mine = {"DAGSTER_HOME": str(self.home), "BENCH_DATABASE_URL": self.url}
         return {**os.environ, **mine, "OMP_NUM_THREADS": "1", "DAGSTER_DISABLE_TELEMETRY": "yes"}
 
     @contextmanager

@@ -20,12 +20,25 @@ from threads_agent_dagster.errors import ConfigurationError
 
 # What Dagster imports only while it executes a run; a test holds that a run imports next to nothing more.
 PRELOADED = (
+    "dagster._core.execution.plan.active",
+    "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.instance.runs.run_domain",
+    "dagster._core.storage.migration.utils",
+    "dagster._core.storage.root",
+    "dagster._core.storage.sqlite_storage",
+    "dagster._core.system_config.composite_descent",
+    "dagster._core.utility_ops",
+    "dagster._core.workspace.autodiscovery",
+    "dagster._utils.temp_file",
+    "dagster._utils.test.definitions",
     "dagster_postgres",
-    "psycopg2",
+    "psycopg2.extras",
     "sqlalchemy.dialects.postgresql.psycopg2",
     "threads_agent_dagster.dagster_fast.compute_logs",
     "threads_agent_dagster.dagster_fast.run_launcher",
     "threads_agent_dagster.dagster_fast.storage",
+    "upath.implementations.local",
 )
 CLOCK_NS = 20_000_000  # file times may lag this much behind the clock
 Stamp = tuple[int, int]
