@@ -80,8 +80,8 @@ def _counts(engine: Engine) -> dict[str, int]:
 
 
 def _drain_all(engine: Engine) -> None:
-    for noun in (achievements, emotions, engagement, experiments):
-        job: Any = noun.job()
+    jobs: list[Any] = [achievements.job(), emotions.job(scorer_name="vader"), engagement.job(), experiments.job()]
+    for job in jobs:
         done = drain(engine, job, None, Origin("run", job.code_version))
         assert done.errors == []
 

@@ -1,0 +1,125 @@
+"""Stored = computed, one current arc per post, whatever is edited meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from threads_agent_dagster.db import emotions as db
+from threads_agent_dagster.db.emotions import PostText
+from threads_agent_dagster.db.pending import Days
+from threads_agent_dagster.domain.emotions import EMOTIONS, load_scorer, trajectories
+from threads_agent_dagster.work import emotions
+from threads_agent_dagster.work.drain import Drained, Failure, Origin, drain
+
+ORIGIN = Origin("run-1", emotions.CODE_VERSION)
+BODY = "I was afraid it would fail.\n\nNobody believed in it.\n\nThen it worked, and we are so happy!"
+JOB = emotions.job(scorer_name="fast")
+
+
+@pytest.fixture
+def post_id(engine: Engine) -> int:
+    with engine.begin() as connection:
+        return int(
+            connection.execute(
+                text(
+                    "INSERT INTO posts (persona_id, hook, body, ts) "
+                    "VALUES ('default', 'The release', :body, '2026-01-05') RETURNING id"
+                ),
+                {"body": BODY},
+            ).scalar_one()
+        )
+
+
+def _drain(engine: Engine) -> Drained:
+    return drain(engine, JOB, None, ORIGIN)
+
+
+def _one(connection: Connection, statement: str) -> Any:
+    return connection.execute(text(statement)).one()
+
+
+def test_stored_equals_computed(engine: Engine, post_id: int) -> None:
+    """The predecessor's failure obs-17: it stored other figures than it answered, and no segments."""
+    assert _drain(engine).stored == 1
+    (arc,) = trajectories([emotions.full_text("The release", BODY)], load_scorer("fast"))
+    with engine.connect() as connection:
+        row = _one(connection, "SELECT * FROM emotion_trajectories")
+        segments = connection.execute(text("SELECT * FROM emotion_segments ORDER BY index")).all()
+        transitions = connection.execute(text("SELECT * FROM emotion_transitions ORDER BY from_index")).all()
+    assert arc.emotions is not None
+    assert {name: getattr(row, f"{name}_avg") for name in EMOTIONS} == pytest.approx(arc.emotions)
+    assert (row.trajectory_type, row.segment_count) == (arc.trajectory_type, len(arc.segments))
+    assert (row.emotional_variance, row.peaks, row.valleys) == (arc.variance, list(arc.peaks), list(arc.valleys))
+    assert [segment.text for segment in segments] == [segment.text for segment in arc.segments]
+    assert [(one.from_index, one.to_index, one.type) for one in transitions] == [
+        (one.from_index, one.to_index, one.type) for one in arc.transitions
+    ]
+    assert (row.post_id, row.run_id, row.code_version) == (post_id, "run-1", emotions.CODE_VERSION)
+    assert row.scorer_version == load_scorer("fast").version
+    assert row.processing_time_ms >= 0
+
+
+def test_an_edit_replaces_the_arc_in_place(engine: Engine, post_id: int) -> None:
+    _drain(engine)
+    with engine.begin() as connection:
+        before = _one(connection, "SELECT * FROM emotion_trajectories")
+        connection.execute(text("UPDATE posts SET body = 'Short.'"))
+    assert _drain(engine).stored == 1
+    with engine.connect() as connection:
+        after = _one(connection, "SELECT * FROM emotion_trajectories")
+        assert _one(connection, "SELECT count(*) AS n FROM emotion_segments").n == after.segment_count
+    assert after.id == before.id
+    assert after.content_hash != before.content_hash
+    assert (after.trajectory_type, after.reason is not None) == ("insufficient", True)
+
+
+def test_an_edit_of_other_columns_costs_nothing(engine: Engine, post_id: int) -> None:
+    _drain(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE posts SET engagement_rate = 0.5"))
+    assert _drain(engine).stored == 0
+
+
+def test_an_arc_of_a_text_that_changed_meanwhile_is_not_stored(engine: Engine, post_id: int) -> None:
+    """Even when somebody else's queue row asked: the text is compared under a lock."""
+    edits = iter(["Edited while it was read."])
+
+    def compute(posts: Sequence[PostText]) -> Mapping[str, emotions.ScoredPost | Failure]:
+        scored = emotions.score(posts, load_scorer("fast"))
+        if (edit := next(edits, None)) is not None:
+            with engine.begin() as connection:
+                connection.execute(text("UPDATE posts SET body = :body"), {"body": edit})
+                connection.execute(text("DELETE FROM pending WHERE claim IS NULL"))
+        return scored
+
+    drain(engine, replace(JOB, compute=compute), None, ORIGIN)
+    with engine.connect() as connection:
+        row = _one(connection, "SELECT * FROM emotion_trajectories")
+        assert _one(connection, "SELECT count(*) AS n FROM pending").n == 0
+    assert row.content_hash == emotions.content_hash("The release", "Edited while it was read.")
+
+
+def test_equal_texts_may_stand_side_by_side(engine: Engine, post_id: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO posts (persona_id, hook, body) SELECT persona_id, hook, body FROM posts"))
+    assert _drain(engine).stored == 2
+    with engine.connect() as connection:
+        assert _one(connection, "SELECT count(DISTINCT content_hash) AS n FROM emotion_trajectories").n == 1
+
+
+def test_a_backfill_marks_what_is_of_another_version_and_only_its_days(engine: Engine, post_id: int) -> None:
+    _drain(engine)
+    inside, outside = Days(date(2026, 1, 5), date(2026, 1, 5)), Days(date(2026, 1, 6), date(2026, 2, 6))
+    with engine.begin() as connection:
+        assert JOB.stale(connection, inside, False) == 0
+        assert db.mark_stale(connection, outside, "newer", force=False) == 0
+        assert db.mark_stale(connection, inside, "newer", force=False) == 1
+    _drain(engine)
+    with engine.begin() as connection:
+        assert JOB.stale(connection, inside, True) == 1, "forced"
