@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, update
 
 from threads_agent_dagster.db.tables import achievements
+from threads_agent_dagster.domain.business_value import read_business_value
 
 
 @pytest.fixture
@@ -88,3 +89,25 @@ def test_the_timeline_has_a_row_per_period(viewer: TestClient, stored: None, uni
     items = viewer.get(f"/analytics/timeline?unit={unit}").json()["items"]
     assert [item["start"] for item in items] == starts
     assert sum(item["achievements"] for item in items) == 5
+
+
+def test_a_return_is_reckoned_from_claims_and_stated_assumptions(
+    open_app: Callable[..., TestClient], engine: Engine, stored: None
+) -> None:
+    editor = open_app("achievements", "editor")
+    nothing = editor.post("/analytics/roi", json={"cost": 1000}).json()
+    assert (nothing["per_year"], nothing["roi_pct"], nothing["lines"]) == (None, None, [])
+    value = read_business_value("This automation saves 200 developer hours annually.")
+    assert value is not None
+    with engine.begin() as connection:
+        first = update(achievements).where(achievements.c.title == "first")
+        connection.execute(first.values(business_value=value.to_document()))
+    reckoned = editor.post("/analytics/roi", json={"cost": 10_000}).json()
+    assert (reckoned["per_year"], reckoned["currency"], reckoned["roi_pct"]) == (20_000.0, "USD", 100.0)
+    assert [line["per_year"] for line in reckoned["lines"]] == [20_000.0]
+    assert reckoned["assumptions"]["hourly_rate"] == 100.0
+    cheaper = editor.post("/analytics/roi", json={"assumptions": {"hourly_rate": 50}}).json()
+    assert (cheaper["per_year"], cheaper["roi_pct"]) == (10_000.0, None)
+    assert editor.post("/analytics/roi", json={"achievement_ids": []}).json()["per_year"] is None
+    for wrong in ({"cost": -1}, {"cost": 0}, {"assumptions": {"hourly_rate": "free"}}, {"discount": 1}):
+        assert editor.post("/analytics/roi", json=wrong).status_code == 422

@@ -9,7 +9,9 @@ from fastapi import APIRouter, FastAPI
 
 from threads_agent_dagster.api import (
     achievements,
+    analytics,
     emotions,
+    engagement,
     experiments,
     health,
     inbox,
@@ -30,8 +32,8 @@ MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub's own limit
 POOL_SIZE = 10
 
 ROUTERS: Mapping[str, Sequence[APIRouter]] = {
-    "orchestrator": (tasks.router, inbox.router, posts.router, emotions.router, metrics.router),
-    "achievements": (achievements.router, portfolio.router, inbox.router),
+    "orchestrator": (tasks.router, inbox.router, posts.router, emotions.router, engagement.router, metrics.router),
+    "achievements": (achievements.router, portfolio.router, analytics.router, inbox.router),
     "prompts": (variants.router, experiments.router),
 }
 

@@ -27,7 +27,7 @@ router = APIRouter(tags=["webhooks"])
 HOLD_SECONDS = 8.0  # GitHub gives up after 10 s and never tries again by itself
 RETRY_SECONDS = 0.25
 SIGNATURE = re.compile(r"sha256=([0-9a-f]{64})")
-DELIVERY_ID = re.compile(r"[0-9A-Za-z-]{1,100}")
+DELIVERY_ID = re.compile(r"[\x21-\x7e]{1,100}")  # GitHub sends a GUID; other senders may not
 EVENT = re.compile(r"[a-z_]{1,60}")
 KEPT_HEADERS = re.compile(r"x-github-[a-z-]+|user-agent|content-type")
 

@@ -1,23 +1,19 @@
-"""/portfolio and /analytics on the achievements app: what is ready to be shown, and the figures over it all."""
+"""/portfolio: what is ready to be shown, and the figures over it."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Annotated, Literal
+from datetime import datetime
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from threads_agent_dagster.api.achievements import Category, Listed
-from threads_agent_dagster.api.bodies import Day, Name, Out, Page, StrictRoute
+from threads_agent_dagster.api.bodies import Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Viewer
 from threads_agent_dagster.db import portfolio as db
 
 router = APIRouter(tags=["portfolio"], route_class=StrictRoute)
-
-Since = Annotated[Day | None, Query(description="completed on this UTC date or later")]
-Until = Annotated[Day | None, Query(description="completed on this UTC date or earlier")]
 
 
 class Figures(Out):
@@ -41,29 +37,6 @@ class Stats(Figures):
     categories: list[NamedFigures]
 
 
-class ScoreRange(Out):
-    """Scores from `at_least` up to, not including, ten more; the last range includes 100."""
-
-    at_least: int
-    achievements: int
-
-
-class Impact(Out):
-    categories: list[NamedFigures]
-    distribution: list[ScoreRange]
-
-
-class Period(Figures):
-    """`start` is the first UTC date of the period; periods in which nothing was completed are left out."""
-
-    start: date
-
-
-class Timeline(Out):
-    unit: str
-    items: list[Period]
-
-
 @router.get("/portfolio/ready")
 def list_ready(
     paging: PagingDep, engine: EngineDep, _: Viewer, category: Category | None = None, section: Name | None = None
@@ -82,24 +55,3 @@ def stats(engine: EngineDep, _: Viewer) -> Stats:
             "categories": [dict(row) for row in db.categories(connection, None, None)],
         }
         return Stats.model_validate(dict(db.stats(connection)) | parts)
-
-
-@router.get("/analytics/impact")
-def impact(engine: EngineDep, _: Viewer, since: Since = None, until: Until = None) -> Impact:
-    with engine.connect() as connection:
-        categories = [NamedFigures.model_validate(dict(row)) for row in db.categories(connection, since, until)]
-        ranges = [ScoreRange.model_validate(dict(row)) for row in db.distribution(connection, since, until)]
-    return Impact(categories=categories, distribution=ranges)
-
-
-@router.get("/analytics/timeline")
-def timeline(
-    engine: EngineDep,
-    _: Viewer,
-    unit: Literal["day", "week", "month", "year"] = "month",
-    since: Since = None,
-    until: Until = None,
-) -> Timeline:
-    with engine.connect() as connection:
-        rows = db.timeline(connection, unit, since, until)
-    return Timeline(unit=unit, items=[Period.model_validate(dict(row)) for row in rows])

@@ -1,8 +1,8 @@
-"""Reads the newest engagement snapshot of posts, stores what it says."""
+"""Records snapshots of posts' engagement, reads the newest, stores what it says."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -102,3 +102,46 @@ def mark_stale(connection: Connection, days: Days, code_version: str, *, force: 
     """Marks the measured posts of the range whose engagement is missing or of another version; returns how many."""
     parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
     return connection.execute(_STALE, parameters).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Totals of a post as they were at `observed_at`; `event_id` names them wherever they are sent again."""
+
+    event_id: str
+    impressions: int
+    engagements: int
+    observed_at: datetime
+
+
+# In the order of the event ids, so that two batches which overlap wait for each other instead of deadlocking.
+_RECORD = text("""
+    INSERT INTO engagement_snapshots (event_id, post_id, impressions, engagements, observed_at)
+    SELECT event_id, :post_id, impressions, engagements, observed_at
+    FROM unnest(cast(:event_ids AS text[]), cast(:impressions AS bigint[]), cast(:engagements AS bigint[]),
+        cast(:observed_at AS timestamptz[])) AS observed (event_id, impressions, engagements, observed_at)
+    ORDER BY event_id ON CONFLICT (event_id) DO NOTHING RETURNING event_id
+""")
+
+
+def record(connection: Connection, post_id: int, observed: Sequence[Observed]) -> set[str]:
+    """Appends what is not there yet; returns its event ids."""
+    parameters = {
+        "post_id": post_id,
+        "event_ids": [one.event_id for one in observed],
+        "impressions": [one.impressions for one in observed],
+        "engagements": [one.engagements for one in observed],
+        "observed_at": [one.observed_at for one in observed],
+    }
+    return {row.event_id for row in connection.execute(_RECORD, parameters)}
+
+
+_RECORDED = text(
+    "SELECT event_id, post_id, impressions, engagements FROM engagement_snapshots WHERE event_id = ANY(:event_ids)"
+)
+
+
+def recorded(connection: Connection, event_ids: Sequence[str]) -> Mapping[str, tuple[int, int, int]]:
+    """Event id → (post, impressions, engagements) of those that are there."""
+    rows = connection.execute(_RECORDED, {"event_ids": list(event_ids)})
+    return {row.event_id: (row.post_id, row.impressions, row.engagements) for row in rows}

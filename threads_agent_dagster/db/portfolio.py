@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, select, text
 from sqlalchemy.dialects.postgresql import DATE
@@ -75,3 +76,14 @@ def distribution(connection: Connection, since: date | None, until: date | None)
 def timeline(connection: Connection, unit: str, since: date | None, until: date | None) -> Sequence[RowMapping]:
     """One row per `unit` (day, week, month, year; UTC) in which something was completed."""
     return connection.execute(_TIMELINE, {"unit": unit, "since": since, "until": until}).mappings().all()
+
+
+_VALUES = text("""
+    SELECT business_value FROM achievements WHERE deleted_at IS NULL AND business_value IS NOT NULL
+    AND (cast(:ids AS int[]) IS NULL OR id = ANY(:ids)) ORDER BY completed_at, id
+""")
+
+
+def business_values(connection: Connection, ids: Sequence[int] | None) -> Sequence[Mapping[str, Any]]:
+    """What the given achievements (None: all) claim to be worth; those that claim nothing are missing."""
+    return connection.execute(_VALUES, {"ids": None if ids is None else list(ids)}).scalars().all()
