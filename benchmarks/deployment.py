@@ -86,7 +86,7 @@ def postgres(folder: Path) -> Iterator[str]:
 
 @dataclass
 class Deployment:
-    """A database, a DAGSTER_HOME and a code location `location.py`, with the processes that were started for it."""
+    """A database, a DAGSTER_HOME and a code location, all of one name, and the processes started for them."""
 
     flavour: Flavour
     home: Path
@@ -102,12 +102,12 @@ class Deployment:
         url = f"{server_url.rpartition('/')[0]}/{name}"
         storage_url = url.replace("postgresql://", "postgresql+psycopg2://")
         (home / "dagster.yaml").write_text(yaml.safe_dump(flavour.config(storage_url, home)))
-        (home / "location.py").write_text(code)
+        (home / f"{name}.py").write_text(code)
         return cls(flavour, home, url)
 
     @property
-    def database(self) -> str:
-        return self.url.rpartition("/")[2]
+    def name(self) -> str:
+        return self.home.name
 
     @property
     def environment(self) -> dict[str, str]:
@@ -138,14 +138,14 @@ class Deployment:
             yield
             return
         socket = run_socket(self.home)
-        with self.process("host", f"{FAST}.run_host", "--socket", str(socket), "--module", "location"):
+        with self.process("host", f"{FAST}.run_host", "--socket", str(socket), "--module", self.name):
             wait_until(lambda: " ready after " in (self.home / "host.log").read_text(), "the run host to be ready")
             yield
 
     @contextmanager
     def daemon(self) -> Iterator[None]:
         """Daemon and code server, and the run host before them."""
-        with self.run_host(), self.process("daemon", "dagster._daemon", "run", "-m", "location"):
+        with self.run_host(), self.process("daemon", "dagster._daemon", "run", "-m", self.name):
             yield
 
     @contextmanager

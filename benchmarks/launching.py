@@ -63,21 +63,23 @@ class Launcher:
         from dagster._core.definitions.reconstruct import ReconstructableRepository
 
         home = str(self.deployment.home)
-        return ReconstructableRepository.for_module("location", "defs", home).get_reconstructable_job(ASSET_JOB)
+        return ReconstructableRepository.for_module(self.deployment.name, "defs", home).get_reconstructable_job(
+            ASSET_JOB
+        )
 
     @cached_property
     def _remote_origin(self):  # type: ignore[no-untyped-def]
-        location = self._workspace.create_request_context().get_code_location("location")
+        location = self._workspace.create_request_context().get_code_location(self.deployment.name)
         return location.get_repository("__repository__").get_full_job(ASSET_JOB).get_remote_origin()
 
 
 @contextmanager
 def launching(deployment: Deployment) -> Iterator[Launcher]:
-    """A launcher with the code server and run host it needs; one per Python process and code location."""
+    """A launcher with the code server and run host it needs."""
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import ModuleTarget
 
-    target = ModuleTarget("location", "defs", str(deployment.home), "location")
+    target = ModuleTarget(deployment.name, "defs", str(deployment.home), deployment.name)
     os.environ.update(deployment.environment)  # the code server inherits it
     with (
         deployment.run_host(),

@@ -95,7 +95,7 @@ def subjects() -> dict[str, Subject]:
 
 
 def run(size: Size) -> list[Row]:
-    rounds = 7 if size is Size.FULL else 1
+    rounds = 5 if size is Size.FULL else 1
     every = subjects()
     chosen = every if size is Size.FULL else {name: every[name] for name in ("ours", "best stock")}
     with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as url, ExitStack() as stack:

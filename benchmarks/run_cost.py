@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import Engine, QueuePool, text
 
 from benchmarks.deployment import BEST_STOCK, OURS, Deployment, Flavour, postgres, wait_until
 from benchmarks.harness import Limit, Row, Size, paired_ratio
@@ -85,30 +85,38 @@ class Counter:
     def __init__(self, launcher: Launcher, outside: psycopg.Connection[tuple[int, int]]) -> None:
         self._launcher = launcher
         self._outside = outside
-        self._database = launcher.deployment.database
+        self._database = launcher.deployment.name
 
     def measure(self) -> Cost:
         run_id = self._launcher.create()
         self._settle()
-        kept = self._open()
+        others = self._open() - self._idle()
         before, polls = self._read(), self._launcher.polls
         seconds = self._launcher.run(run_id)
-        wait_until(lambda: self._open() <= kept, "the worker to disconnect")
+        wait_until(lambda: self._open() <= others + self._idle(), "the worker to disconnect")
         own = self._settle()
         sessions, transactions = (now - then for now, then in zip(self._read(), before, strict=True))
-        polled = self._launcher.polls - polls
-        return Cost(sessions, transactions - polled - own, seconds)
+        return Cost(sessions, transactions - (self._launcher.polls - polls) - own, seconds)
 
     def _settle(self) -> int:
         """Make every backend that stays report what it did; returns how many transactions that took."""
         self._launcher.flush_statistics()
-        pool = self._launcher.instance.run_storage._engine.pool  # type: ignore[attr-defined]
-        idle = [self._launcher.instance.run_storage._engine.connect() for _ in range(_checked_in(pool))]  # type: ignore[attr-defined]
+        idle = [self._engine.connect() for _ in range(self._idle())]
         for connection in idle:
             connection.execute(FLUSH)
         for connection in idle:
             connection.close()
         return len(idle)
+
+    @property
+    def _engine(self) -> Engine:
+        engine: Engine = self._launcher.instance.run_storage._engine  # type: ignore[attr-defined]
+        return engine
+
+    def _idle(self) -> int:
+        """Connections that the launching process keeps; the stock storage keeps none."""
+        pool = self._engine.pool
+        return pool.checkedin() if isinstance(pool, QueuePool) else 0
 
     def _open(self) -> int:
         row = self._outside.execute(OPEN, [self._database]).fetchone()
@@ -119,8 +127,3 @@ class Counter:
         row = self._outside.execute(COUNTERS, [self._database]).fetchone()
         assert row is not None
         return row
-
-
-def _checked_in(pool: object) -> int:
-    """Idle connections of a pool; the stock storage has none."""
-    return pool.checkedin() if hasattr(pool, "checkedin") else 0

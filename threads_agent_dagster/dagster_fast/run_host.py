@@ -22,6 +22,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,10 @@ class RunHost:
         os.close(self._state.lock)
         if "numpy.random" in sys.modules:  # the standard library's generator reseeds itself, NumPy's does not
             sys.modules["numpy.random"].seed()
-        # When memory runs out the kernel shall take a run, which is retried, and not the database.
-        Path("/proc/self/oom_score_adj").write_text("500")
+        # When memory runs out the kernel shall take a run, which is retried, and not the database. (Some sandboxes
+        # forbid it.)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500")
 
     def _interrupt(self, pid: int) -> bool:
         worker = self._state.workers[pid]
