@@ -185,7 +185,7 @@ def test_a_task_becomes_a_post_an_arc_and_a_figure(up: Up) -> None:
         lambda: up.rows(
             "SELECT posts.*, arc.trajectory_type, arc.run_id AS arc_run FROM posts "
             "JOIN emotion_trajectories AS arc ON arc.post_id = posts.id WHERE posts.id = :id",
-            id=done["post_id"],
+            id=done["result"]["post_id"],
         ),
     )[0]
     assert "The release that nearly was not" in post.hook
@@ -224,7 +224,7 @@ def test_real_deliveries_arrive_once_and_merged_pull_requests_become_achievement
 
 
 def _pull_requests(payloads: list[Path]) -> list[Path]:
-    return [path for path in payloads if path.name.startswith("pull_request__closed")]
+    return [path for path in payloads if path.name.startswith("pull_request__")]
 
 
 def _merged(path: Path, number: int) -> tuple[str, str, bytes]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, text
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, RowMapping, Table, select, text
 
+from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pending import REMARK, Days
 from threads_agent_dagster.db.tables import emotion_segments, emotion_trajectories, emotion_transitions
 
@@ -51,19 +51,28 @@ def lock_texts(connection: Connection, post_ids: Sequence[int]) -> Mapping[int, 
     return {row.id: (row.hook, row.body) for row in rows}
 
 
+def _columns(table: Table, *made_by_the_database: str) -> list[str]:
+    return [column.name for column in table.columns if column.name not in made_by_the_database]
+
+
+_ARC_COLUMNS = _columns(emotion_trajectories, "id", "created_at")
+_STORE = insert_rows(
+    "emotion_trajectories",
+    _ARC_COLUMNS,
+    f"ON CONFLICT (post_id) DO UPDATE SET {replaced(_ARC_COLUMNS)}, created_at = now() RETURNING post_id, id",
+)
+_CLEAR = text(
+    "WITH gone AS (DELETE FROM emotion_transitions WHERE trajectory_id = ANY(:ids)) "
+    "DELETE FROM emotion_segments WHERE trajectory_id = ANY(:ids)"
+)
+_STORE_SEGMENTS = insert_rows("emotion_segments", _columns(emotion_segments))
+_STORE_TRANSITIONS = insert_rows("emotion_transitions", _columns(emotion_transitions))
+
+
 def store_trajectories(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Mapping[int, int]:
     """Replaces the arcs of their posts in place, without the old parts; returns post id → trajectory id."""
-    statement = upsert(emotion_trajectories)
-    replaced = {name: statement.excluded[name] for name in rows[0] if name != "post_id"}
-    stored = connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["post_id"], set_=replaced | {"created_at": text("now()")}
-        ).returning(emotion_trajectories.c.post_id, emotion_trajectories.c.id),
-        list(rows),
-    )
-    ids = {row.post_id: row.id for row in stored}
-    for parts in (emotion_segments, emotion_transitions):
-        connection.execute(delete(parts).where(parts.c.trajectory_id.in_(list(ids.values()))))
+    ids = {row.post_id: row.id for row in connection.execute(_STORE, parameter(rows))}
+    connection.execute(_CLEAR, {"ids": list(ids.values())})
     return ids
 
 
@@ -71,10 +80,8 @@ def store_parts(
     connection: Connection, segments: Sequence[Mapping[str, Any]], transitions: Sequence[Mapping[str, Any]]
 ) -> None:
     """Adds the segments and transitions of arcs that were just stored."""
-    if segments:
-        connection.execute(insert(emotion_segments), list(segments))
-    if transitions:
-        connection.execute(insert(emotion_transitions), list(transitions))
+    connection.execute(_STORE_SEGMENTS, parameter(segments))
+    connection.execute(_STORE_TRANSITIONS, parameter(transitions))
 
 
 _STALE = text(f"""

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, text
-from sqlalchemy.dialects.postgresql import insert as upsert
 
+from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK
 from threads_agent_dagster.db.tables import experiments, variant_performance
@@ -44,14 +44,18 @@ def read_observed(connection: Connection, keys: Sequence[str]) -> list[Observed]
     return [Observed(*row) for row in connection.execute(_OBSERVED, {"ids": ids})]
 
 
+_MADE_BY_THE_DATABASE = ("id", "created_at", "updated_at")
+_PERFORMANCE = [column.name for column in variant_performance.columns if column.name not in _MADE_BY_THE_DATABASE]
+_STORE = insert_rows(
+    "variant_performance",
+    _PERFORMANCE,
+    f"ON CONFLICT (variant_id) DO UPDATE SET {replaced(_PERFORMANCE)}, updated_at = now()",
+)
+
+
 def store_performance(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replaces the statistics of the given variants."""
-    statement = upsert(variant_performance)
-    replaced = {name: statement.excluded[name] for name in rows[0] if name != "variant_id"}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["variant_id"], set_=replaced | {"updated_at": text("now()")}),
-        list(rows),
-    )
+    connection.execute(_STORE, parameter(rows))
 
 
 _STALE = text(f"""

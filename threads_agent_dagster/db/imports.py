@@ -8,17 +8,9 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, text
-from sqlalchemy.dialects.postgresql import insert as upsert
 
-from threads_agent_dagster.db.tables import (
-    engagement_snapshots,
-    experiments,
-    git_commits,
-    imports,
-    observations,
-    posts,
-    variants,
-)
+from threads_agent_dagster.db.bulk import insert_rows, parameter
+from threads_agent_dagster.db.tables import imports
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +41,14 @@ def finish(connection: Connection, import_id: int, rows: int) -> int | None:
     return import_id if rows else None
 
 
+_ADD_COMMITS = insert_rows(
+    "git_commits", ["import_id", "repository", "sha", "day", "change"], "ON CONFLICT DO NOTHING RETURNING id, day"
+)
+
+
 def add_commits(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[int, date]:
     """Adds the commits that are not there yet; returns id → day of the new ones."""
-    statement = upsert(git_commits).on_conflict_do_nothing().returning(git_commits.c.id, git_commits.c.day)
-    return {row.id: row.day for row in connection.execute(statement, list(rows))}
+    return {row.id: row.day for row in connection.execute(_ADD_COMMITS, parameter(rows))}
 
 
 _PERSONA = text("INSERT INTO personas (id, name, voice) VALUES (:id, :name, :voice) ON CONFLICT DO NOTHING")
@@ -63,30 +59,54 @@ def ensure_persona(connection: Connection, persona_id: str, name: str, voice: st
     connection.execute(_PERSONA, {"id": persona_id, "name": name, "voice": voice})
 
 
+_ADD_EXPERIMENTS = insert_rows(
+    "experiments",
+    ["id", "name", "status", "plan", "started_at", "ended_at", "import_id"],
+    "ON CONFLICT DO NOTHING RETURNING id",
+)
+_ADD_VARIANTS = insert_rows(
+    "variants",
+    ["variant_id", "experiment_id", "dimensions", "hook", "is_control", "import_id"],
+    "ON CONFLICT DO NOTHING RETURNING variant_id",
+)
+_ADD_POSTS = insert_rows(
+    "posts",
+    ["persona_id", "hook", "body", "ts", "metadata", "variant_id", "import_id", "generator"],
+    "RETURNING variant_id, id",
+)
+_ADD_OBSERVATIONS = insert_rows(
+    "observations",
+    ["event_id", "variant_id", "impressions", "successes", "observed_at"],
+    "ON CONFLICT DO NOTHING",
+)
+_ADD_SNAPSHOTS = insert_rows(
+    "engagement_snapshots",
+    ["event_id", "post_id", "impressions", "engagements", "observed_at"],
+    "ON CONFLICT DO NOTHING",
+)
+
+
 def add_experiments(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
     """Adds the experiments that are not there yet; returns how many."""
-    statement = upsert(experiments).on_conflict_do_nothing().returning(experiments.c.id)
-    return len(connection.execute(statement, list(rows)).all())
+    return len(connection.execute(_ADD_EXPERIMENTS, parameter(rows)).all())
 
 
 def add_variants(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """Adds the variants that are not there yet; returns the ids of the new ones."""
-    statement = upsert(variants).on_conflict_do_nothing().returning(variants.c.variant_id)
-    return {row.variant_id for row in connection.execute(statement, list(rows))}
+    return {row.variant_id for row in connection.execute(_ADD_VARIANTS, parameter(rows))}
 
 
 def add_posts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Adds posts that show a variant; returns variant id → post id."""
-    statement = insert(posts).returning(posts.c.variant_id, posts.c.id)
-    return {row.variant_id: row.id for row in connection.execute(statement, list(rows))}
+    return {row.variant_id: row.id for row in connection.execute(_ADD_POSTS, parameter(rows))}
 
 
 def add_measurements(
     connection: Connection, observed: Sequence[Mapping[str, Any]], snapshots: Sequence[Mapping[str, Any]]
 ) -> None:
     """Adds observations of variants and engagement snapshots of their posts, each once by event id."""
-    connection.execute(upsert(observations).on_conflict_do_nothing(), list(observed))
-    connection.execute(upsert(engagement_snapshots).on_conflict_do_nothing(), list(snapshots))
+    connection.execute(_ADD_OBSERVATIONS, parameter(observed))
+    connection.execute(_ADD_SNAPSHOTS, parameter(snapshots))
 
 
 _LIST = text("SELECT id, kind, source, demo, started_at, row_count FROM imports ORDER BY id")

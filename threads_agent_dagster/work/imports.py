@@ -200,6 +200,7 @@ def _variant_row(id_: str, one: Headline, import_id: int) -> dict[str, Any]:
         "experiment_id": one.experiment_id,
         "dimensions": {"kind": "headline"},
         "hook": one.headline,
+        "is_control": False,
         "import_id": import_id,
     }
 
@@ -210,6 +211,7 @@ def _post_row(id_: str, one: Headline, import_id: int) -> dict[str, Any]:
         "hook": one.headline,
         "body": one.lede,
         "ts": one.week,
+        "metadata": {},
         "variant_id": id_,
         "import_id": import_id,
         "generator": "import",
