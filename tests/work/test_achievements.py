@@ -127,13 +127,17 @@ def test_a_change_told_of_twice_is_one_achievement(engine: Engine, pull_request_
     assert row.merge_sha == SHA
     assert row.commit_id is not None
     assert row.inbox_id is not None
+    assert row.author_email == "ada@example.org", "only the commit tells it"
+    assert row.author_login == "ada", "only the pull request tells it"
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pending")).scalar_one() == 0
 
 
 def test_both_tellings_in_one_batch_are_one_achievement(engine: Engine) -> None:
     _add_commit(engine)
     _deliver(engine, _pull_request())
     _drain(engine)
-    assert [row.source_key for row in _all(engine)] == ["gh:acme/app:pr:7"]
+    assert [(row.source_key, row.author_email) for row in _all(engine)] == [("gh:acme/app:pr:7", "ada@example.org")]
 
 
 def test_the_same_number_in_another_repository_is_another_achievement(engine: Engine) -> None:

@@ -12,17 +12,15 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     bindparam,
-    case,
     insert,
-    literal,
     not_,
     or_,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as upsert
 
+from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK, Days
 from threads_agent_dagster.db.tables import achievements
@@ -30,9 +28,9 @@ from threads_agent_dagster.db.tables import achievements
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an achievement is made from: a delivery, an imported commit, or what a person wrote down.
+    """What an achievement is made from: a delivery, an imported commit, both, or else what a person wrote down.
 
-    `key` is the pending row that asked; exactly one of body, change and written is there.
+    `key` is the pending row that asked.
     """
 
     key: str
@@ -58,10 +56,10 @@ _EVIDENCE = text("""
         SELECT key, NULL, substr(key, 8)::bigint, NULL
         FROM unnest(cast(:keys AS text[])) AS key WHERE key LIKE 'commit:%'
         UNION ALL
-        SELECT key, inbox_id, CASE WHEN inbox_id IS NULL THEN commit_id END, id
+        SELECT key, inbox_id, commit_id, id
         FROM unnest(cast(:keys AS text[])) AS key JOIN achievements ON key = 'achievement:' || id
         UNION ALL
-        SELECT key, inbox_id, CASE WHEN inbox_id IS NULL THEN commit_id END, achievements.id
+        SELECT key, inbox_id, commit_id, achievements.id
         FROM unnest(cast(:keys AS text[])) AS key JOIN tasks ON key = 'task:' || tasks.id
         JOIN achievements ON achievements.id = (tasks.payload ->> 'achievement_id')::bigint
     ) AS asked
@@ -110,20 +108,44 @@ def rename(connection: Connection, source_keys: Mapping[int, str]) -> None:
 
 
 _EDITABLE = ("title", "category", "description")
+_KEPT = ("inbox_id", "commit_id", "import_id")
+_WRITTEN_BY_WORK = (
+    "source_key", "source_type", "source_id", "source_url", "repository", "merge_sha", "title", "description",
+    "category", "started_at", "completed_at", "impact_score", "complexity_score", "impact_rules", "complexity_rules",
+    "business_value", "time_saved_hours", "performance_improvement_pct", "skills", "author_name", "author_email",
+    "author_login", "metadata_json", "inbox_id", "commit_id", "import_id", "scorer_version", "run_id", "code_version",
+)  # fmt: skip
+
+
+def _on_conflict() -> str:
+    edited = (
+        f"{name} = CASE WHEN '{name}' = ANY(achievements.edited_fields) THEN achievements.{name} "
+        f"ELSE excluded.{name} END"
+        for name in _EDITABLE
+    )
+    kept = (f"{name} = coalesce(excluded.{name}, achievements.{name})" for name in _KEPT)
+    others = replaced([name for name in _WRITTEN_BY_WORK if name not in (*_EDITABLE, *_KEPT)])
+    return f"ON CONFLICT (source_key) DO UPDATE SET {others}, {', '.join(edited)}, {', '.join(kept)}"
+
+
+_STORE = insert_rows("achievements", _WRITTEN_BY_WORK, _on_conflict())
 
 
 def store_achievements(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Adds or re-scores achievements by source key; what a person edited stays as it is."""
-    if not rows:
-        return
-    statement = upsert(achievements)
-    replaced: dict[str, Any] = {name: statement.excluded[name] for name in rows[0] if name != "source_key"}
-    for name in _EDITABLE:
-        edited = literal(name) == achievements.c.edited_fields.any_()
-        replaced[name] = case((edited, achievements.c[name]), else_=statement.excluded[name])
-    for name in ("inbox_id", "commit_id", "import_id"):
-        replaced[name] = text(f"coalesce(excluded.{name}, achievements.{name})")
-    connection.execute(statement.on_conflict_do_update(index_elements=["source_key"], set_=replaced), list(rows))
+    connection.execute(_STORE, parameter(rows))
+
+
+_MARK_JOINED = text(f"""
+    INSERT INTO pending (asset, key, day)
+    SELECT 'achievements', 'achievement:' || id, utc_day(completed_at) FROM achievements
+    WHERE source_key = ANY(:keys) AND inbox_id IS NOT NULL AND commit_id IS NOT NULL ORDER BY 2 {REMARK}
+""")
+
+
+def mark_joined(connection: Connection, source_keys: Iterable[str]) -> None:
+    """Marks achievements that two sources tell of, to be scored on what both tell."""
+    connection.execute(_MARK_JOINED, {"keys": list(source_keys)})
 
 
 _LINK = (

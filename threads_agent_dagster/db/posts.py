@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
+from threads_agent_dagster.db.bulk import insert_rows, parameter
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK, Days
-from threads_agent_dagster.db.tables import posts, variants
+from threads_agent_dagster.db.tables import posts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +39,25 @@ def read_tasks(connection: Connection, keys: Sequence[str]) -> list[ContentTask]
     return [ContentTask(*row) for row in connection.execute(_TASKS, {"keys": list(keys), "ids": ids})]
 
 
+_STORE = insert_rows(
+    "posts",
+    [
+        "persona_id", "hook", "body", "tokens_used", "ts", "original_input", "metadata", "task_id", "variant_id",
+        "import_id", "generator", "run_id", "code_version",
+    ],
+    "ON CONFLICT (task_id) DO NOTHING",
+)  # fmt: skip
+_REGISTER = insert_rows("variants", ["variant_id", "dimensions", "is_control", "import_id"], "ON CONFLICT DO NOTHING")
+
+
 def store_posts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Adds posts; a task that has one already keeps it, so that text is never generated twice."""
-    if rows:
-        connection.execute(insert(posts).on_conflict_do_nothing(index_elements=["task_id"]), list(rows))
+    connection.execute(_STORE, parameter(rows))
 
 
 def register_variants(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds variants that are not there yet."""
-    if rows:
-        ordered = sorted(rows, key=lambda row: str(row["variant_id"]))
-        connection.execute(insert(variants).on_conflict_do_nothing(), ordered)
+    """Adds variants that are not there yet, in order of id, so that two workers never wait for each other."""
+    connection.execute(_REGISTER, parameter(sorted(rows, key=lambda row: str(row["variant_id"]))))
 
 
 _STALE = text(f"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from threads_agent_dagster.db.achievements import Evidence, Known
 from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.domain.achievements import SCORER_VERSION, Score
 from threads_agent_dagster.domain.achievements import score as score_change
-from threads_agent_dagster.domain.changes import Change, Ignored, change_from_document
+from threads_agent_dagster.domain.changes import Change, Ignored, change_from_document, combine
 from threads_agent_dagster.domain.deliveries import change_from_delivery
 from threads_agent_dagster.errors import InvalidInput
 from threads_agent_dagster.work.drain import Failure, Job, Origin
@@ -37,6 +37,7 @@ class ScoredChange:
     inbox_id: int | None
     commit_id: int | None
     import_id: int | None
+    joined: bool  # scored on what a delivery and a commit tell together
 
     @property
     def richness(self) -> int:
@@ -79,22 +80,30 @@ def judge(evidence: Evidence) -> Outcome | Failure:
         return Failure(str(error))
     if isinstance(changes, Ignored):
         return Outcome(evidence, (), changes.reason)
+    joined = evidence.body is not None and evidence.change is not None
     scored = (
-        ScoredChange(change, score_change(change), evidence.inbox_id, evidence.commit_id, evidence.import_id)
+        ScoredChange(change, score_change(change), evidence.inbox_id, evidence.commit_id, evidence.import_id, joined)
         for change in changes
     )
     return Outcome(evidence, tuple(scored), None)
 
 
 def _changes(evidence: Evidence) -> Sequence[Change] | Ignored:
+    commit = change_from_document(evidence.change) if evidence.change is not None else None
     if evidence.body is not None:
         assert evidence.event is not None  # both are NOT NULL in the inbox
         assert evidence.received_at is not None
-        return change_from_delivery(evidence.event, json.loads(evidence.body), evidence.received_at)
-    if evidence.change is not None:
-        return [change_from_document(evidence.change)]
+        told = change_from_delivery(evidence.event, json.loads(evidence.body), evidence.received_at)
+        return told if isinstance(told, Ignored) or commit is None else [_joined(one, commit) for one in told]
+    if commit is not None:
+        return [commit]
     assert evidence.written is not None  # the third kind of evidence
     return [_written_change(evidence.written)]
+
+
+def _joined(told: Change, commit: Change) -> Change:
+    """What a delivery tells of a change, completed by the commit where both tell of the same one."""
+    return combine(told, commit) if told.merge_sha == commit.merge_sha else told
 
 
 def _written_change(row: Mapping[str, Any]) -> Change:
@@ -127,6 +136,8 @@ def store(connection: Connection, results: Mapping[str, Outcome], origin: Origin
     db.link_commits(connection, {id_: one.commit_id for id_, one in poorer.items() if one.commit_id is not None})
     db.rename(connection, _renamed(fresh, known))
     db.store_achievements(connection, [_row(one, origin) for one in fresh])
+    met = {one.source_key for one in known if one.id in poorer}
+    db.mark_joined(connection, met | {one.change.source_key for one in fresh if not one.joined})
     db.settle_inbox(connection, _settled(results.values()))
     tasks.complete(connection, results)
     return set()
@@ -140,12 +151,22 @@ def bury(connection: Connection, dead: Mapping[str, str]) -> None:
 
 
 def _one_per_change(changes: Sequence[ScoredChange]) -> list[ScoredChange]:
-    """The richest of those with one key or one merge SHA, in order of key."""
+    """The richest of those with one key or one merge SHA, in order of key, with the rows of all of them."""
     best: dict[str, ScoredChange] = {}
     for one in sorted(changes, key=lambda one: one.richness):
-        best[one.change.merge_sha or one.change.source_key] = one
+        identity = one.change.merge_sha or one.change.source_key
+        best[identity] = _with_rows_of(one, best[identity]) if identity in best else one
     by_key = {one.change.source_key: one for one in best.values()}
     return [by_key[key] for key in sorted(by_key)]
+
+
+def _with_rows_of(richer: ScoredChange, poorer: ScoredChange) -> ScoredChange:
+    return replace(
+        richer,
+        inbox_id=richer.inbox_id or poorer.inbox_id,
+        commit_id=richer.commit_id or poorer.commit_id,
+        import_id=richer.import_id or poorer.import_id,
+    )
 
 
 def _split(

@@ -72,7 +72,12 @@ def store(connection: Connection, results: Mapping[str, Composed], origin: Origi
 
 def _variant(made: Composed) -> dict[str, Any]:
     dimensions = {"hook_style": made.draft.style}
-    return {"variant_id": made.variant_id, "dimensions": dimensions, "import_id": made.task.import_id}
+    return {
+        "variant_id": made.variant_id,
+        "dimensions": dimensions,
+        "is_control": False,
+        "import_id": made.task.import_id,
+    }
 
 
 def _row(made: Composed, origin: Origin) -> dict[str, Any]:
