@@ -38,7 +38,11 @@ class Flavour:
 
 def defaults(url: str, _home: Path) -> dict[str, Any]:
     """dagster.yaml as https://docs.dagster.io/deployment/oss/oss-instance-configuration starts it, on PostgreSQL."""
-    return {"storage": {"postgres": {"postgres_url": url}}, "telemetry": {"enabled": False}}
+    return {
+        "storage": {"postgres": {"postgres_url": url}},
+        "telemetry": {"enabled": False},
+        "code_servers": {"wait_for_local_processes_on_shutdown": True},  # or they outlive their database
+    }
 
 
 def best_stock(url: str, home: Path) -> dict[str, Any]:

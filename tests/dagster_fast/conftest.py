@@ -317,7 +317,8 @@ def _home(folder: Path, config: Mapping[str, Any]) -> dg.DagsterInstance:
 
 
 def _stock(url: str) -> dict[str, Any]:
-    return {"storage": {"postgres": {"postgres_url": url}}}
+    wait = {"wait_for_local_processes_on_shutdown": True}  # or the code server outlives the database
+    return {"storage": {"postgres": {"postgres_url": url}}, "code_servers": wait}
 
 
 def _fast(url: str, socket: Path, logs: Path) -> dict[str, Any]:
