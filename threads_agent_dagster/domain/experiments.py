@@ -148,7 +148,12 @@ def analyze(impressions: ArrayLike, successes: ArrayLike, plan: Plan, weights: A
     statistics = variant_statistics(n, x)
     p_best, expected_loss = best_arm(x, n)
     srm_p = significance.sample_ratio_p_value(n, plan.weights if weights is None else weights)
-    adjusted_p = _adjusted_p_values(n, x, plan)
+    p_value = significance.equal_rates_p_value(x, n)
+    p_value_sequential = sequential.always_valid_p_value(x, n)
+    if n.shape[1] == 2:  # the one comparison there is
+        adjusted_p = (p_value if plan.stopping_rule == FIXED else p_value_sequential)[:, None]
+    else:
+        adjusted_p = _adjusted_p_values(n, x, plan)
     return Analysis(
         impressions=n,
         successes=x,
@@ -157,8 +162,8 @@ def analyze(impressions: ArrayLike, successes: ArrayLike, plan: Plan, weights: A
         ci_high=statistics.ci_high,
         p_best=p_best,
         expected_loss=expected_loss,
-        p_value=significance.equal_rates_p_value(x, n),
-        p_value_sequential=sequential.always_valid_p_value(x, n),
+        p_value=p_value,
+        p_value_sequential=p_value_sequential,
         srm_p=srm_p,
         adjusted_p=adjusted_p,
         verdict=_verdicts(n, statistics.mean, srm_p, adjusted_p, plan),
