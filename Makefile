@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q pyproject.toml
 
 .PHONY: run check test browser lock
@@ -10,17 +11,19 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 run: $(VENV)/run.stamp ## the whole platform with demo data on this machine
 	$(BIN)/threads-agent up --demo
 
-$(BIN)/python:
+$(BIN)/uv: requirements-uv.lock
 	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements-uv.lock
 	touch $@
 
-$(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+$(VENV)/run.stamp: requirements.lock pyproject.toml | $(BIN)/uv
+	$(INSTALL) --no-deps --require-hashes -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/uv
+	$(INSTALL) --no-deps --require-hashes -r requirements-dev.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/run.stamp
 
 check: $(VENV)/dev.stamp ## lint, types, import contracts and the quick tests
@@ -42,7 +45,8 @@ browser: ## the tests drive Debian's Chromium; installed here when that is allow
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 		{ echo "the browser tests need chromium; install it with your package manager" >&2; exit 1; }
 
-lock: $(VENV)/dev.stamp ## resolve the three lock files anew
+lock: $(VENV)/dev.stamp ## resolve the lock files anew
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --group pyproject.toml:install -o requirements-uv.lock
 	$(COMPILE) --group build -o requirements.lock
 	$(COMPILE) --group build --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) --group build --group dev --group train -c requirements-dev.lock -o requirements-train.lock
