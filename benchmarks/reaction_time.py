@@ -60,10 +60,17 @@ defs = dg.Definitions(assets=[marked], jobs=[job], sensors=[poll])
 LISTENING = """
 from threads_agent_dagster.dagster_fast.sensing import wait_for_work
 
+UNFINISHED = dg.RunsFilter(statuses=[
+    dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED,
+])
+
 def listening(name):
     @dg.sensor(name=name, job=job, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
-    def listen():
-        newest = wait_for_work(URL, "event", 50, 1, find=waiting)
+    def listen(context: dg.SensorEvaluationContext):
+        def find(connection):
+            newest = waiting(connection)
+            return newest if newest and not context.instance.get_runs_count(UNFINISHED) else None
+        newest = wait_for_work(URL, "event", 50, 1, find=find)
         return [dg.RunRequest(run_key=str(newest))] if newest else []
     return listen
 

@@ -40,9 +40,10 @@ def wait_for_work(
     """What `find` found (anything truthy), or None after `seconds` (keep it below Dagster's 60 s for a tick).
 
     `find` is called after every NOTIFY on `channel`, and every `recheck_seconds` for work that comes with time alone
-    (an expired lease, a retry that is due). It shall leave out what is being worked on. There is no blind gap: whoever
-    stands by is listening already, work whose commit the returning copy has seen is not reported to the next one, and
-    everything that is committed later is. Raises psycopg.OperationalError when the database is away.
+    (an expired lease, a retry that is due). It shall leave out what an unfinished run works on: Dagster compares run
+    keys within one sensor only, not between the copies. There is no blind gap: whoever stands by is listening already,
+    work whose commit the returning copy has seen is not reported to the next one, and everything that is committed
+    later is. Raises psycopg.OperationalError when the database is away.
     """
     deadline = time.monotonic() + seconds
     with psycopg.connect(_libpq(database_url), autocommit=True, application_name="sensor") as connection:
