@@ -99,7 +99,7 @@ def embed(texts: Sequence[str]) -> Floats:
 
     Shape: (len(texts), 384), each row of length 1, so that a dot product is the cosine.
     """
-    (meaning,) = _encode(texts, [_LAST])
+    meaning: Floats = _encode(texts, [_LAST])[0]
     return meaning
 
 

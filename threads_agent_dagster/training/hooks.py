@@ -1,0 +1,332 @@
+"""Make the packaged hook model from the Upworthy Research Archive (figures and reasons in docs/hooks.md).
+
+    python -m threads_agent_dagster.training.hooks EXPERIMENTS_CSV [compare]
+
+Prints JSON: accuracy by cross-validation on the development part, on which everything was chosen, and on the locked
+part. `compare` prints the candidates and leaves the packaged model alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threads_agent_dagster.domain.hook_features import FEATURES
+from threads_agent_dagster.domain.hooks import BLOCKS, FIT, MEANING, WORDING, Description, HookModel, describe
+
+MODEL: Final = Path(__file__).parents[1] / "models" / "hooks.npz"
+VERSION = "upworthy-minilm@1"
+FOLDS = 5
+SIGNIFICANT = 1.96
+RESAMPLES = 2000
+
+# Chosen by cross-validation on the development part; the locked part was not looked at.
+PRIOR_VARIANCES: Final[Mapping[str, float]] = {"features": 3.1e-5, MEANING: 0.01, WORDING: 0.012, FIT: 1.2}
+SPREAD_BETWEEN_HOOKS = 0.06  # variance of log-odds within an experiment that the fit leaves to the hooks themselves
+PSEUDO_IMPRESSIONS = 10.0  # at the experiment's rate, so that no clicks is not minus infinity
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """One entry per headline shown. `experiment` and `group` count from 0; a group shares no text with another."""
+
+    hooks: Sequence[str]
+    bodies: Sequence[str]
+    impressions: Floats
+    clicks: Floats
+    experiment: Ints
+    group: Ints
+    group_names: Sequence[str]
+
+    def share(self, purpose: str) -> Ints:
+        """A fifth (0 to 4) for every entry, the same for a whole group and on every machine."""
+        of_group = [int(hashlib.sha256(f"{purpose}:{name}".encode()).hexdigest(), 16) % 5 for name in self.group_names]
+        return np.array(of_group, dtype=np.int64)[self.group]
+
+
+def read_experiments(path: Path) -> Experiments:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names, experiment = np.unique([row["experiment_id"] for row in rows], return_inverse=True)
+    group = _connected(rows, experiment)
+    first: dict[int, str] = {}
+    for index, name in zip(group, names[experiment], strict=True):
+        first[int(index)] = min(first.get(int(index), str(name)), str(name))
+    return Experiments(
+        hooks=[row["headline"] for row in rows],
+        bodies=[row["lede"] for row in rows],
+        impressions=np.array([float(row["impressions"]) for row in rows]),
+        clicks=np.array([float(row["clicks"]) for row in rows]),
+        experiment=experiment,
+        group=group,
+        group_names=[first[index] for index in range(len(first))],
+    )
+
+
+def _connected(rows: Sequence[Mapping[str, str]], experiment: Ints) -> Ints:
+    """Experiments that share a headline or a lede, directly or through others, fall into one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    nodes: dict[tuple[str, str], int] = {}
+    edges = [
+        (index, nodes.setdefault((column, text), len(nodes)))
+        for row, index in zip(rows, experiment, strict=True)
+        for column in ("headline", "lede")
+        if (text := row[column].strip().lower())
+    ]
+    count = int(experiment.max()) + 1
+    left, right = np.array(edges).T
+    graph = coo_array((np.ones(len(edges)), (left, right + count)), shape=(count + len(nodes),) * 2)
+    _, label = connected_components(graph, directed=False)
+    group: Ints = np.unique(label[experiment], return_inverse=True)[1]
+    return group
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Log-odds of a click against the experiment's mean rate, and their sampling variances."""
+
+    logit: Floats
+    variance: Floats
+
+
+def outcomes(data: Experiments) -> Outcomes:
+    clicks, impressions = (np.bincount(data.experiment, x)[data.experiment] for x in (data.clicks, data.impressions))
+    rate = (clicks + 1) / (impressions + 70)  # one click in 70: the archive's mean rate, where an experiment has none
+    own = (data.clicks + PSEUDO_IMPRESSIONS * rate) / (data.impressions + PSEUDO_IMPRESSIONS)
+    logit = np.log(own / (1 - own)) - np.log(rate / (1 - rate))
+    return Outcomes(logit, 1 / (data.impressions * rate * (1 - rate)))
+
+
+@dataclass(frozen=True)
+class Fit:
+    weights: Floats
+    spread: Floats
+
+
+def fit(rows: Floats, seen: Outcomes, experiment: Ints, prior_variances: Floats) -> Fit:
+    """Ridge regression of differences within experiments, each entry weighted by what it tells."""
+    from scipy.linalg import cholesky, solve_triangular
+
+    weight = 1 / (seen.variance + SPREAD_BETWEEN_HOOKS)
+    x = _within(rows, weight, experiment)
+    y = _within(seen.logit[:, None], weight, experiment)[:, 0]
+    precision = x.T @ (x * weight[:, None]) + np.diag(1 / prior_variances)
+    spread = solve_triangular(cholesky(precision, lower=True), np.eye(len(precision)), lower=True).T
+    return Fit(spread @ (spread.T @ (x.T @ (weight * y))), spread)
+
+
+def _within(rows: Floats, weight: Floats, experiment: Ints) -> Floats:
+    total = np.bincount(experiment, weight)
+    sums = np.zeros((len(total), rows.shape[1]))
+    np.add.at(sums, experiment, rows * weight[:, None])
+    return rows - (sums[experiment] / total[experiment, None])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two entries of one experiment each, and the z of their difference in click rate."""
+
+    first: Ints
+    second: Ints
+    z: Floats
+
+
+def all_pairs(data: Experiments) -> Pairs:
+    order = np.argsort(data.experiment, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(data.experiment))[:-1])
+    first, second = np.array([pair for ids in members for pair in combinations(ids, 2)]).T
+    shown, clicks = data.impressions, data.clicks
+    rate = (clicks[first] + clicks[second]) / (shown[first] + shown[second])
+    error = np.sqrt(rate * (1 - rate) * (1 / shown[first] + 1 / shown[second]))
+    gap = clicks[first] / shown[first] - clicks[second] / shown[second]
+    return Pairs(first, second, np.divide(gap, error, out=np.zeros_like(gap), where=error > 0))
+
+
+def accuracy(scores: Floats, pairs: Pairs, group: Ints, beyond: float) -> dict[str, float]:
+    """Share of pairs with |z| > beyond whose winner scores higher (a tie counts half), resampled by group."""
+    known = (np.abs(pairs.z) > beyond) & np.isfinite(scores[pairs.first])
+    gap = (scores[pairs.first] - scores[pairs.second])[known]
+    right = np.where(gap == 0, 0.5, gap * pairs.z[known] > 0)
+    _, member = np.unique(group[pairs.first][known], return_inverse=True)
+    hits, sizes = np.bincount(member, right), np.bincount(member)
+    draws = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), RESAMPLES)
+    low, high = np.quantile((draws @ hits) / (draws @ sizes), [0.025, 0.975])
+    return {"share": round(right.mean(), 4), "low": round(low, 4), "high": round(high, 4), "pairs": len(right)}
+
+
+def report(scores: Floats, pairs: Pairs, data: Experiments) -> dict[str, dict[str, float]]:
+    return {
+        name: accuracy(scores, pairs, data.group, beyond)
+        for name, beyond in (("significant", SIGNIFICANT), ("all", 0.0), ("|z| > 3", 3.0))
+    }
+
+
+def folds(data: Experiments, part: Mask) -> Iterator[tuple[Mask, Mask]]:
+    """Training and test masks; groups stay whole."""
+    fold = data.share("fold")
+    for held_out in range(FOLDS):
+        yield part & (fold != held_out), part & (fold == held_out)
+
+
+def out_of_fold(rows: Floats, data: Experiments, part: Mask, prior_variances: Floats) -> Floats:
+    """Scores from models that saw no text of the scored entry's group; NaN outside `part`."""
+    scores = np.full(len(rows), np.nan)
+    for seen, unseen in folds(data, part):
+        scores[unseen] = rows[unseen] @ fit_on(rows, data, seen, prior_variances).weights
+    return scores
+
+
+def fit_on(rows: Floats, data: Experiments, part: Mask, prior_variances: Floats) -> Fit:
+    every = outcomes(data)
+    seen = Outcomes(every.logit[part], every.variance[part])
+    return fit(rows[part], seen, np.unique(data.experiment[part], return_inverse=True)[1], prior_variances)
+
+
+def residual_variance(scores: Floats, pairs: Pairs, seen: Outcomes) -> float:
+    """What out-of-fold scores leave of the true log-odds' variance, by moments over all scored pairs."""
+    known = np.isfinite(scores[pairs.first])
+    first, second = pairs.first[known], pairs.second[known]
+    error = seen.logit[first] - seen.logit[second] - (scores[first] - scores[second])
+    sampling = seen.variance[first] + seen.variance[second]
+    weight = 1 / np.square(sampling + 2 * SPREAD_BETWEEN_HOOKS)
+    return float(np.average((np.square(error) - sampling) / 2, weights=weight))
+
+
+def slope(scores: Floats, pairs: Pairs, seen: Outcomes) -> float:
+    """Measured differences in log-odds per predicted one; 1 means that predictions can be taken at their word."""
+    known = np.isfinite(scores[pairs.first])
+    first, second = pairs.first[known], pairs.second[known]
+    predicted, measured = scores[first] - scores[second], seen.logit[first] - seen.logit[second]
+    weight = 1 / (seen.variance[first] + seen.variance[second] + 2 * SPREAD_BETWEEN_HOOKS)
+    return float((weight * predicted) @ measured / ((weight * predicted) @ predicted))
+
+
+def untrained(described: Description, residual_sd: float) -> HookModel:
+    """Scales the inputs; no outcome enters, and the weights are zero."""
+    width = sum(BLOCKS.values())
+    return HookModel(
+        version=VERSION,
+        center=np.nanmean(described.features, axis=0),
+        scale=np.nanstd(described.features, axis=0),
+        body=described.body[described.has_body].mean(axis=0, dtype=np.float64),
+        weights=np.zeros(width),
+        spread=np.zeros((width, width), dtype=np.float32),
+        residual_sd=residual_sd,
+    )
+
+
+def per_column(prior_variances: Mapping[str, float]) -> Floats:
+    return np.repeat([prior_variances.get(name, 0.0) for name in BLOCKS], list(BLOCKS.values()))
+
+
+def candidates(rows: Floats, hooks: Sequence[str]) -> Iterator[tuple[str, Floats, Floats]]:
+    """Name, rows and prior variances of what was compared, from the least to the shipped."""
+    length = rows[:, [FEATURES.index("length")]]
+    yield "length alone", length, np.full(1, 1e-3)
+    words = tf_idf(hooks)
+    yield "TF-IDF of words and pairs", words, np.full(words.shape[1], 0.025)
+    for name, chosen in {
+        "features": ["features"],
+        "meaning (MiniLM, last layer)": [MEANING],
+        "meaning + features": [MEANING, "features"],
+        "meaning + features + fit": [MEANING, "features", FIT],
+        "meaning + features + fit + wording (shipped)": list(BLOCKS),
+    }.items():
+        variances = per_column({block: PRIOR_VARIANCES[block] for block in chosen})
+        yield name, rows[:, variances > 0], variances[variances > 0]
+    shipped = per_column(PRIOR_VARIANCES)
+    yield "shipped + TF-IDF", np.hstack([rows, words]), np.r_[shipped, np.full(words.shape[1], 0.004)]
+
+
+def tf_idf(hooks: Sequence[str]) -> Floats:
+    """Shape: (hooks, 400), the strongest directions of a TF-IDF matrix of words and pairs."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    matrix = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"[\w']+|[^\w\s]")  # noqa: S106
+    strongest: Floats = TruncatedSVD(400, random_state=0).fit_transform(matrix.fit_transform(hooks))
+    return strongest
+
+
+def evaluate(rows: Floats, data: Experiments) -> tuple[dict[str, Any], float]:
+    """The printed figures, and the residual variance on the development part."""
+    locked = data.share("hooks") == 0
+    pairs, seen = all_pairs(data), outcomes(data)
+    variances = per_column(PRIOR_VARIANCES)
+    development = out_of_fold(rows, data, ~locked, variances)
+    unseen = np.where(locked, rows @ fit_on(rows, data, ~locked, variances).weights, np.nan)
+    residual = residual_variance(development, pairs, seen)
+    every = out_of_fold(rows, data, np.ones_like(locked), variances)
+    parts = {"development, cross-validated": development, "locked": unseen, "all, cross-validated": every}
+    figures = {
+        part: report(scores, pairs, data) | {"slope": round(slope(scores, pairs, seen), 3)}
+        for part, scores in parts.items()
+    }
+    return figures | {"residual_variance": round(residual, 4)}, residual
+
+
+def compare(rows: Floats, data: Experiments) -> None:
+    locked = data.share("hooks") == 0
+    pairs = all_pairs(data)
+    for name, columns, variances in candidates(rows, data.hooks):
+        scores = out_of_fold(columns, data, ~locked, variances)
+        unseen = np.where(locked, columns @ fit_on(columns, data, ~locked, variances).weights, np.nan)
+        _show({"candidate": name, "development": report(scores, pairs, data), "locked": report(unseen, pairs, data)})
+
+
+def save(model: HookModel, path: Path) -> None:
+    np.savez_compressed(
+        path,
+        version=model.version,
+        features=np.array(FEATURES),
+        center=model.center,
+        scale=model.scale,
+        body=model.body,
+        weights=model.weights,
+        spread=model.spread,
+        residual_sd=model.residual_sd,
+    )
+
+
+def make(rows: Floats, data: Experiments, described: Description) -> HookModel:
+    """The figures of the parts go to stdout; the model itself is then fitted to all experiments."""
+    figures, residual = evaluate(rows, data)
+    _show(figures)
+    final = fit_on(rows, data, np.ones(len(rows), dtype=np.bool_), per_column(PRIOR_VARIANCES))
+    model = untrained(described, float(np.sqrt(residual)))
+    return replace(model, weights=final.weights, spread=final.spread.astype(np.float32))
+
+
+def _show(figures: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str]) -> None:
+    data = read_experiments(Path(arguments[0]))
+    described = describe(data.hooks, data.bodies)
+    rows = untrained(described, 0.0).design(described)
+    if "compare" in arguments[1:]:
+        compare(rows, data)
+    else:
+        save(make(rows, data, described), MODEL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
