@@ -63,5 +63,5 @@ def test_reasons_are_added_on_request() -> None:
     assert list(answer) == ["id", "scores", "reasons"]
     story = answer["reasons"][1]
     assert list(story) == ["sd", "effects", "patterns"]
-    assert set(story["patterns"]) == {"question words", "curiosity gap"}
+    assert story["patterns"] == ["pointing words", "question words", "curiosity gap"]
     assert len(story["effects"]) == 6
