@@ -45,5 +45,5 @@ def test_one_line_of_migrations_with_one_head() -> None:
 def test_data_of_a_newer_version_is_refused(database_url: str, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999_from_the_future'"))
-    with pytest.raises(ConfigurationError, match="9999_from_the_future.*newer version"):
+    with pytest.raises(ConfigurationError, match=r"9999_from_the_future.*newer version"):
         migrate.upgrade(database_url)
