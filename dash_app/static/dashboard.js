@@ -14,7 +14,8 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       const trigger = window.dash_clientside.callback_context.triggered_id;
       const parameters = new URLSearchParams(search || "");
       if (trigger === "url" || trigger === undefined) {
-        return [keep, ids.map((id) => parameters.get(id.name) || null)];
+        const absent = (id) => (id.name === "q" ? "" : null); // what an empty text box and an unset choice hold
+        return [keep, ids.map((id) => parameters.get(id.name) ?? absent(id))];
       }
       ids.forEach((id, index) => {
         const value = (values[index] || "").trim();

@@ -37,19 +37,24 @@ CHROMIUM_FLAGS = [
 ]
 
 _ACHIEVEMENT = text("""
-    INSERT INTO achievements (title, description, category, completed_at, impact_score, complexity_score,
-                              source_type, source_key, source_url, repository, author_name, impact_rules, complexity_rules,
-                              scorer_version, run_id, code_version)
-    VALUES (:title, :description, cast(:category AS achievement_category), :completed_at, :impact, 40, 'github_pr',
-            'key ' || :number, :url, 'acme/threads', 'Ada Example', cast(:rules AS jsonb), cast(:rules AS jsonb), '1', :run, '7')
+    INSERT INTO achievements (
+        title, description, category, completed_at, impact_score, complexity_score, source_type, source_key, source_url,
+        repository, author_name, impact_rules, complexity_rules, scorer_version, run_id, code_version
+    ) VALUES (
+        :title, :description, cast(:category AS achievement_category), :completed_at, :impact, 40, 'github_pr',
+        'key ' || :number, :url, 'acme/threads', 'Ada Example', cast(:rules AS jsonb), cast(:rules AS jsonb),
+        '1', :run, '7'
+    )
     RETURNING id
 """)
 _ARC = text("""
     WITH arc AS (
-        INSERT INTO emotion_trajectories (post_id, persona_id, day, content_hash, segment_count, trajectory_type,
-                                          sentiment_compound, dominant_emotion, peaks, valleys, confidence,
-                                          scorer_version, run_id, code_version)
-        VALUES (:post, 'default', utc_day(now()), 'h', 3, 'rising', 0.1, 'joy', '{2}', '{0}', 0.9, 'blend@1', :run, '7')
+        INSERT INTO emotion_trajectories (
+            post_id, persona_id, day, content_hash, segment_count, trajectory_type, sentiment_compound,
+            dominant_emotion, peaks, valleys, confidence, scorer_version, run_id, code_version
+        ) VALUES (
+            :post, 'default', utc_day(now()), 'h', 3, 'rising', 0.1, 'joy', '{2}', '{0}', 0.9, 'blend@1', :run, '7'
+        )
         RETURNING id
     )
     INSERT INTO emotion_segments (trajectory_id, index, text, joy, sadness, sentiment_compound, dominant_emotion)
