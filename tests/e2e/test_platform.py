@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -296,9 +297,16 @@ def _backfill_done(up: Up, backfill_id: str) -> bool:
 
 @pytest.mark.browser
 def test_a_number_leads_to_the_run_that_made_it(up: Up) -> None:
+    _until("a refresh", lambda: up.scalar("SELECT run_id FROM dashboard_metrics"))
+    with ThreadPoolExecutor(1) as apart:  # the browser's event loop is this thread's own
+        run_id = apart.submit(_follow_a_number, up).result()
+    assert up.scalar("SELECT count(*) FROM dashboard_refreshes WHERE run_id = :id", id=run_id) >= 1
+
+
+def _follow_a_number(up: Up) -> str:
+    """Clicks the origin of the first figure and its run; returns the id of the run that Dagster then shows."""
     from playwright.sync_api import sync_playwright
 
-    _until("a refresh", lambda: up.scalar("SELECT run_id FROM dashboard_metrics"))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         page = browser.new_page()
@@ -308,10 +316,10 @@ def test_a_number_leads_to_the_run_that_made_it(up: Up) -> None:
             page.locator(".provenance a[href*='/runs/']").first.click()
         run = opened.value
         run.wait_for_url(f"{up.endpoints['dagster']}/runs/**")
-        run_id = run.url.rpartition("/")[2].partition("?")[0]
-        assert up.scalar("SELECT count(*) FROM dashboard_refreshes WHERE run_id = :id", id=run_id) >= 1
         run.get_by_text("dashboard_metrics").first.wait_for(timeout=60_000)
+        run_id = run.url.rpartition("/")[2].partition("?")[0]
         browser.close()
+    return run_id
 
 
 def test_sigterm_leaves_no_process(up: Up) -> None:

@@ -33,8 +33,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     uv, python = Path(sys.executable).with_name("uv"), folder / "venv" / "bin" / "python"
     lock = ("--require-hashes", "-r", ROOT / "requirements.lock")
-    _run(uv, "pip", "install", "-q", "--python", python, *lock, cwd=folder)
-    _run(uv, "pip", "install", "-q", "--python", python, "--no-deps", wheel, cwd=folder)
+    _run(uv, "pip", "install", "-q", "--system-certs", "--python", python, *lock, cwd=folder)
+    _run(uv, "pip", "install", "-q", "--system-certs", "--python", python, "--no-deps", wheel, cwd=folder)
     return python.parent
 
 

@@ -152,7 +152,7 @@ def test_backends_that_outlive_a_killed_postmaster_do_not_block_the_next_one(ser
     _until(lambda: not server.is_alive())
     assert backend.is_running()
     url = server.start()
-    assert not backend.is_running()
+    assert not backend.is_running() or backend.status() == psutil.STATUS_ZOMBIE  # where nobody reaps, it stays listed
     assert _value(url, "SELECT 1") == 1
 
 
