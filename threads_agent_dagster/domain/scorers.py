@@ -26,8 +26,8 @@ from threads_agent_dagster.errors import ConfigurationError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MAX_TOKENS = 256  # longer texts are cut; segments of posts are far shorter
-_TOKEN: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[!?]+|\.\.+|[,;:.]")
+MAX_PIECES = 256  # longer texts are cut; segments of posts are far shorter
+_WORD_OR_MARK: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[!?]+|\.\.+|[,;:.]")
 _NEGATIONS: Final = frozenset(["not", "never", "without", "cannot", "cant", "dont", "isnt", "wasnt", "nor"])
 _NEGATION_REACH: Final = 3
 
@@ -49,13 +49,13 @@ def words_and_pairs(plain: str) -> list[str]:
     """
     words = []
     negated = 0  # how many of the next words the last negation reaches
-    for token in _TOKEN.findall(plain.lower().replace("’", "'")):
-        if token == "but" or not token[0].isalpha():
+    for word in _WORD_OR_MARK.findall(plain.lower().replace("’", "'")):
+        if word == "but" or not word[0].isalpha():
             negated = 0
-        if token in ",;:.":
+        if word in ",;:.":
             continue
-        words.append(f"not_{token}" if negated else token)
-        negated = _NEGATION_REACH if token in _NEGATIONS or token.endswith("n't") else max(negated - 1, 0)
+        words.append(f"not_{word}" if negated else word)
+        negated = _NEGATION_REACH if word in _NEGATIONS or word.endswith("n't") else max(negated - 1, 0)
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
@@ -190,7 +190,7 @@ def load_tokenizer() -> Tokenizer:
     vocabulary = files("threads_agent_dagster.models").joinpath("minilm-tokenizer.json")
     tokenizer = Tokenizer.from_str(vocabulary.read_text(encoding="utf-8"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_truncation(MAX_PIECES)
     return tokenizer
 
 
@@ -229,4 +229,4 @@ def _vader() -> Scorer:
     return VaderScorer(f"vader@{version('vaderSentiment')}", Polarity())
 
 
-PACKAGED: Final[dict[str, Callable[[], Scorer]]] = {"accurate": _fast, "fast": _fast, "vader": _vader}
+PACKAGED: Final[dict[str, Callable[[], Scorer]]] = {"accurate": _accurate, "fast": _fast, "vader": _vader}

@@ -12,9 +12,10 @@ MAX_PARAGRAPHS = 12  # paragraphs are the writer's own segments, so they are gro
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _BOUNDARY = re.compile(r"([.!?…]+)[\"'”’)\]*_]*\s+|[。！？]+\s*|\n+")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|no|jr|sr|al|etc|inc|ltd|approx|e\.g|i\.e|a\.m|p\.m)|\b[A-Za-z]|\b[A-Z]\.[A-Z])\.$",
+    r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|jr|sr|al|etc|inc|ltd|approx|e\.g|i\.e|a\.m|p\.m)|\b[A-Za-z]|\b[A-Z]\.[A-Z])\.$",
     re.IGNORECASE,
 )
+_NUMBER = (" No.", " no.")  # an abbreviation only before a figure
 _LONGEST_ABBREVIATION = 8
 
 
@@ -35,8 +36,11 @@ def _goes_on(text: str, boundary: re.Match[str]) -> bool:
     mark = boundary[1]
     if mark == ".":
         end = boundary.end(1)
-        before = _ABBREVIATION.search(text[max(0, end - _LONGEST_ABBREVIATION) : end])
-        return before is not None and before[0] not in ("I.", "i.")
+        before = text[max(0, end - _LONGEST_ABBREVIATION) : end]
+        if before.endswith(_NUMBER):
+            return text[boundary.end() : boundary.end() + 1].isdigit()
+        abbreviation = _ABBREVIATION.search(before)
+        return abbreviation is not None and abbreviation[0] not in ("I.", "i.")
     return mark is not None and mark[-1] in ".…" and text[boundary.end() : boundary.end() + 1].islower()
 
 
