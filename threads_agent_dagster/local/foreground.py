@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from threading import Event
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from types import FrameType
 
 from threads_agent_dagster.errors import Unavailable
-from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, read
+from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, read, supervisor
 from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.local.platform import Platform
 from threads_agent_dagster.local.programs import environment
@@ -32,7 +34,8 @@ def run(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
         _on_signals(_raise_stopped)
         ready = platform.start(auto_ports=auto_ports)
         if demo:
-            _load_demo(platform.home, ready.endpoints, progress)
+            with _watched(platform):
+                _load_demo(platform.home, ready.endpoints, progress)
         progress.line(summary(platform.home, ready.endpoints, ready.new_key))
         platform.watch(Event())
     except Stopped:
@@ -59,11 +62,16 @@ def detach(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
         )
     progress = Progress()
     with progress.step("Starting in the background"):
-        while not home.endpoints.exists():
+        while not _is_ready(home, child.pid):
             if child.poll() is not None:
                 raise Unavailable(f"it did not start; {log} ends with: {log.read_text().strip().splitlines()[-1]}")
             time.sleep(0.2)
     progress.line(summary(home, read(home), None))
+
+
+def _is_ready(home: Home, pid: int) -> bool:
+    process = supervisor(home)
+    return process is not None and process.pid == pid and home.endpoints.exists()
 
 
 def summary(home: Home, endpoints: Endpoints, key: str | None) -> str:
@@ -86,6 +94,19 @@ def _example(endpoints: Endpoints, home: Home) -> str:
         f'curl -H "Authorization: Bearer $(cat {home.api_key})" -H "Content-Type: application/json" '
         f"-d '{body}' {endpoints.orchestrator}/task"
     )
+
+
+@contextmanager
+def _watched(platform: Platform) -> Iterator[None]:
+    """What crashes while this process does something else is restarted as ever."""
+    stop = Event()
+    thread = Thread(target=platform.watch, args=[stop])
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _load_demo(home: Home, endpoints: Endpoints, progress: Progress) -> None:
