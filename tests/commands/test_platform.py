@@ -1,0 +1,56 @@
+"""The command line as people call it: one line for a failure, masked secrets, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def _run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "threads_agent_dagster.cli", *arguments]
+    environment = {**os.environ, "THREADS_AGENT_HOME": str(home), **variables}
+    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
+
+
+def test_config_show_masks_secrets(tmp_path: Path) -> None:
+    done = _run(
+        tmp_path, "config", "show", "--json", OPENAI_API_KEY="sk-canary", DATABASE_URL="postgresql://u:canary@h/d"
+    )
+    assert done.returncode == 0
+    assert "canary" not in done.stdout
+    assert json.loads(done.stdout)["OPENAI_API_KEY"] == "**********"
+    assert json.loads(done.stdout)["THREADS_AGENT_HOME"] == str(tmp_path)
+
+
+def test_a_failure_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    done = _run(tmp_path, "db", "check")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("threads-agent: no platform is ready")
+
+
+def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -> None:
+    done = _run(tmp_path, "db", "check", DATABASE_URL="postgresql://u:canary@127.0.0.1:1/d")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert "canary" not in done.stderr
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
+    assert _run(tmp_path, "up", "--ports", "some").returncode == 2
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    done = _run(tmp_path, "config", "show", THREADS_AGENT_DASH_PORT="many")
+    assert done.returncode == 1
+    assert "dash_port" in done.stderr.lower()
+
+
+def test_status_and_down_work_with_nothing_running(tmp_path: Path) -> None:
+    status = _run(tmp_path, "status", "--json")
+    assert status.returncode == 1
+    assert json.loads(status.stdout)["ready"] is False
+    assert _run(tmp_path, "down").stdout == "nothing was running\n"
