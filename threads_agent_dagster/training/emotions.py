@@ -1,6 +1,8 @@
 """Make the packaged emotion models from GoEmotions (figures and reasons in docs/emotions.md).
 
-python -m threads_agent_dagster.training.emotions GOEMOTIONS_FOLDER STEP [SCORER]
+python -m threads_agent_dagster.training.emotions GOEMOTIONS_FOLDER STEP
+
+STEP is linear, encoder, fast, accurate (in this order: each needs the files of those before) or `report SCORER`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threads_agent_dagster.domain.emotions import EMOTIONS, Floats, Scorer, load_scorer
-from threads_agent_dagster.domain.scorers import OUTPUTS, LinearModel, Polarity, load_linear, words_and_pairs
+from threads_agent_dagster.domain.scorers import (
+    OUTPUTS,
+    LinearModel,
+    Polarity,
+    load_encoder,
+    load_linear,
+    words_and_pairs,
+)
 from threads_agent_dagster.domain.social_text import in_plain_words
+from threads_agent_dagster.training import encoder
 
 MODELS: Final = Path(__file__).parents[1] / "models"
 MIN_TEXTS = 3  # a feature in fewer texts says more about those texts than about people
@@ -164,14 +174,28 @@ def report(folder: Path, scorer: Scorer) -> None:
     sys.stdout.write(f"{scorer.version}\tmean\t{np.mean(areas):.4f}\n")
 
 
+def save_encoder(folder: Path) -> None:
+    train = read_split(folder, "train")
+    trained = encoder.train(train.plain(), train.labels)
+    head, bias = np.asarray(trained["W"]), np.asarray(trained["b"])
+    changed: dict[str, Any] = encoder.patch(trained)
+    np.savez(MODELS / "emotions-encoder.npz", head=head, bias=bias, members=members(folder), **changed)
+
+
 def main(arguments: Sequence[str]) -> None:
     folder, step = Path(arguments[0]), arguments[1]
     if step == "linear":
         save_linear(fit_linear(read_split(folder, "train"), members(folder)))
+    elif step == "encoder":
+        save_encoder(folder)
     elif step == "fast":
         save_mixing(folder, "fast", [load_linear()])
+    elif step == "accurate":
+        save_mixing(folder, "accurate", [load_encoder(), load_linear()])
     elif step == "report":
         report(folder, load_scorer(arguments[2]))
+    else:
+        sys.exit(__doc__)
 
 
 if __name__ == "__main__":
