@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+from threads_agent_dagster.local import schema
 
 
 def _run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -54,3 +57,11 @@ def test_status_and_down_work_with_nothing_running(tmp_path: Path) -> None:
     assert status.returncode == 1
     assert json.loads(status.stdout)["ready"] is False
     assert _run(tmp_path, "down").stdout == "nothing was running\n"
+
+
+def test_db_upgrade_prepares_an_empty_database_for_us_and_for_dagster(tmp_path: Path, empty_database_url: str) -> None:
+    done = _run(tmp_path, "db", "upgrade", "--no-backup", "--dagster", DATABASE_URL=empty_database_url)
+    assert done.returncode == 0, done.stderr
+    assert _run(tmp_path, "db", "check", DATABASE_URL=empty_database_url).returncode == 0
+    assert schema.dagster_version(empty_database_url) == version("dagster")
+    assert not list((tmp_path / "dagster").iterdir()), "the files of a platform in this home are not ours to write"

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from threads_agent_dagster.commands.context import HomeOption, JsonOption, database_url, read_settings
+
+if TYPE_CHECKING:
+    from threads_agent_dagster.settings import Settings
 
 DemoOption = Annotated[bool, typer.Option("--demo", help="Fill it with demo data once it runs.")]
 PortsOption = Annotated[
     str | None, typer.Option("--ports", help="`auto` chooses free ports instead of the configured ones.")
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return once it is ready; `threads-agent down` ends it.")]
+BackupOption = Annotated[
+    bool, typer.Option(help="Dump older data into HOME/backups first; without, that is up to whoever runs the server.")
+]
+DagsterOption = Annotated[bool, typer.Option("--dagster", help="Also Dagster's tables, in a schema of their own.")]
 
 config = typer.Typer(help="The configuration in effect.", no_args_is_help=True)
 db = typer.Typer(help="The tables of the database.", no_args_is_help=True)
@@ -82,16 +92,30 @@ def config_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 @db.command("upgrade")
-def db_upgrade(home: HomeOption = None) -> None:
+def db_upgrade(home: HomeOption = None, backup: BackupOption = True, dagster: DagsterOption = False) -> None:
     """Bring the tables to this version, after a backup of older data."""
     from threads_agent_dagster.local import schema
     from threads_agent_dagster.local.home import Home
 
     settings = read_settings(home)
-    place = Home(settings.home)
+    place, url = Home(settings.home), database_url(settings)
     place.create()
-    saved = schema.upgrade(database_url(settings), place.backups)
+    saved = schema.upgrade(url, place.backups if backup else None)
+    if dagster:
+        _upgrade_dagster(place.log("dagster-migrate"), settings, url)
     typer.echo(f"the tables are up to date{f'; the data as they were: {saved}' if saved else ''}")
+
+
+def _upgrade_dagster(log: Path, settings: Settings, database_url: str) -> None:
+    from threads_agent_dagster.local import dagster_home, schema
+    from threads_agent_dagster.local.home import Home
+
+    with TemporaryDirectory() as folder:  # the files of a platform that runs in this home stay as they are
+        scratch = Home(Path(folder))
+        scratch.create()
+        dagster_home.write(scratch, settings, code_port=0)
+        variables = {**os.environ, **dagster_home.environment(scratch, settings, database_url)}
+        schema.migrate_dagster(database_url, variables, log)
 
 
 @db.command("check")

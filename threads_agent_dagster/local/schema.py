@@ -55,16 +55,19 @@ def backup(database_url: str, folder: Path, now: datetime) -> Path:
     return target
 
 
-def upgrade(database_url: str, backups: Path) -> Path | None:
-    """Migrate our tables; returns the backup that was made before, if the data were of an older version."""
+def upgrade(database_url: str, backups: Path | None) -> Path | None:
+    """Migrate our tables; returns the backup that was made before, if there is a folder for it and older data."""
     require_answer(database_url)
-    saved = backup(database_url, backups, datetime.now(UTC)) if needs_backup(database_url) else None
+    saved = backup(database_url, backups, datetime.now(UTC)) if backups and needs_backup(database_url) else None
     migrate.upgrade(database_url)
     return saved
 
 
 def migrate_dagster(database_url: str, environment: Mapping[str, str], log: Path) -> None:
-    """Create or upgrade Dagster's tables, once per version of Dagster: the schema's comment remembers which."""
+    """Create or upgrade Dagster's tables, once per version of Dagster: the schema's comment remembers which.
+
+    Raises Unavailable with the last line that Dagster wrote to `log`.
+    """
     if dagster_version(database_url) == _installed_dagster():
         return
     _execute(database_url, f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -72,7 +75,7 @@ def migrate_dagster(database_url: str, environment: Mapping[str, str], log: Path
         command = [sys.executable, "-m", "dagster", "instance", "migrate"]
         done = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:
-        raise Unavailable(f"Dagster could not prepare its tables; see {log}")
+        raise Unavailable(f"Dagster could not prepare its tables: {_last_line(log)} (the whole story: {log})")
     _execute(database_url, f"COMMENT ON SCHEMA {SCHEMA} IS '{_installed_dagster()}'")
 
 
@@ -104,6 +107,11 @@ def _execute(database_url: str, statement: str) -> None:
             connection.execute(text(statement))
     finally:
         engine.dispose()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def _installed_dagster() -> str:
