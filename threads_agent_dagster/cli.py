@@ -18,6 +18,7 @@ LATER = {
     "demo": ("demo", "The demo data that `up --demo` brings."),
     "emotions": ("emotions", "Emotion scores and trajectories."),
     "experiments": ("experiments", "Experiments, verdicts and their statistics."),
+    "portfolio": ("portfolio", "The portfolio as a file, and checking such a file."),
     "hooks": ("hooks", "Hooks: the first lines of posts."),
 }
 

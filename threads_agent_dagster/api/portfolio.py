@@ -1,17 +1,20 @@
-"""/portfolio: what is ready to be shown, and the figures over it."""
+"""/portfolio: what is ready to be shown, the figures over it, and the portfolio as a file."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from pydantic import Field
 
 from threads_agent_dagster.api.achievements import Category, Listed
-from threads_agent_dagster.api.bodies import Name, Out, Page, StrictRoute
+from threads_agent_dagster.api.bodies import Day, In, Line, Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Viewer
 from threads_agent_dagster.db import portfolio as db
+from threads_agent_dagster.work import portfolio as work
 
 router = APIRouter(tags=["portfolio"], route_class=StrictRoute)
 
@@ -55,3 +58,28 @@ def stats(engine: EngineDep, _: Viewer) -> Stats:
             "categories": [dict(row) for row in db.categories(connection, None, None)],
         }
         return Stats.model_validate(dict(db.stats(connection)) | parts)
+
+
+class Wanted(In):
+    """Which portfolio, and written how. Without `all`, only what is marked ready."""
+
+    format: work.Format
+    section: Name | None = None
+    since: Day | None = None
+    author: Annotated[Line, Field(description="a name, a login or an e-mail address")] | None = None
+    all: bool = False
+
+    def selection(self) -> db.Selection:
+        return db.Selection(self.section, self.since, self.author, everything=self.all)
+
+
+@router.post("/portfolio/export", response_class=Response)
+def export(wanted: Wanted, engine: EngineDep, _: Viewer) -> Response:
+    """The file itself, with its evidence."""
+    made = work.export(engine, wanted.format, wanted.selection(), datetime.now(UTC))
+    headers = {
+        "Content-Disposition": f'attachment; filename="{made.name}"',
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    return Response(made.body, media_type=made.media_type, headers=headers)

@@ -10,7 +10,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -73,6 +73,12 @@ def count_commits(path: Path, since: datetime | None = None) -> int:
     """How many commits `read_commits` yields."""
     head = _head(path)
     return 0 if head is None else int(_answer(path, "rev-list", "--first-parent", "--count", *_since(since), head))
+
+
+def reached_by_head(path: Path, shas: Collection[str]) -> frozenset[str]:
+    """Those of `shas` that are commits of the history of HEAD, through any parent."""
+    head = _head(path)
+    return frozenset() if head is None else frozenset(shas) & set(_answer(path, "rev-list", head).split())
 
 
 @dataclass(frozen=True, slots=True)

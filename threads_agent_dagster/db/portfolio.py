@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -24,6 +25,39 @@ def ready(connection: Connection, category: str | None, section: str | None, win
     if section is not None:
         rows = rows.where(achievements.c.portfolio_section == section)
     return read(connection, rows, BY_PRIORITY, window)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What an export holds; None asks for nothing. `author` is a name, login or e-mail, `since` a UTC date.
+
+    What has no section stands in one named after its category. With `everything`, also what is not marked ready.
+    """
+
+    section: str | None = None
+    since: date | None = None
+    author: str | None = None
+    everything: bool = False
+
+
+_EXPORTED = text("""
+    SELECT id, source_key, source_type::text AS source_type, source_url, repository, merge_sha, title, description,
+        category::text AS category, portfolio_section, author_name, author_login, started_at, completed_at,
+        impact_score, complexity_score, time_saved_hours, performance_improvement_pct, business_value, skills,
+        scorer_version, impact_rules, complexity_rules
+    FROM achievements
+    WHERE deleted_at IS NULL AND (:everything OR portfolio_ready)
+        AND (cast(:section AS text) IS NULL OR lower(coalesce(portfolio_section, category::text)) = lower(:section))
+        AND (:since IS NULL OR utc_day(completed_at) >= :since)
+        AND (cast(:author AS text) IS NULL
+            OR lower(:author) IN (lower(author_name), lower(author_login), lower(author_email)))
+    ORDER BY display_priority, impact_score DESC NULLS LAST, id
+""").bindparams(bindparam("since", type_=DATE))
+
+
+def exported(connection: Connection, wanted: Selection) -> list[dict[str, Any]]:
+    """The rows of a portfolio, the smallest display priority first, then the highest impact."""
+    return [row._asdict() for row in connection.execute(_EXPORTED, asdict(wanted))]
 
 
 _FIGURES = """count(*) AS achievements, avg(impact_score) AS avg_impact, max(impact_score) AS max_impact,

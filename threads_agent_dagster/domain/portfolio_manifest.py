@@ -33,7 +33,7 @@ def sha256(content: bytes) -> str:
 def content_sha256(document: Mapping[str, Any]) -> str:
     """Of an item's document, its own hash left out."""
     shown = {name: value for name, value in document.items() if name != "content_sha256"}
-    return sha256(json.dumps(shown, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+    return sha256(json.dumps(shown, sort_keys=True, separators=(",", ":")).encode())
 
 
 def portfolio_sha256(hashes: Iterable[str]) -> str:
@@ -124,9 +124,15 @@ def as_manifest(found: Any) -> dict[str, Any]:
     if not isinstance(found.get("items"), list) or not isinstance(found.get("files"), dict):
         raise InvalidInput("the manifest lacks its items or its files")
     for nth, item in enumerate(found["items"]):
-        if not isinstance(item, dict) or item.keys() != ITEM_FIELDS:
+        if not isinstance(item, dict) or item.keys() != ITEM_FIELDS or not _is_typed(item):
             raise InvalidInput("it does not have the fields of an item", field=f"items.{nth}")
     return found
+
+
+def _is_typed(item: Mapping[str, Any]) -> bool:
+    """Whether what the checks look at is of the type that they expect: a manifest may be anybody's."""
+    texts = all(isinstance(item[name], str | None) for name in ("merge_sha", "repository", "scorer_version"))
+    return texts and all(isinstance(item[name], list) for name in ("impact_rules", "complexity_rules"))
 
 
 def check_seal(body: bytes) -> Check:

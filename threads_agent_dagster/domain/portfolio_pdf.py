@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from html import escape
 from importlib.resources import as_file, files
@@ -43,6 +44,7 @@ RULE: Final = HexColor("#dfe4ea")
 ACCENT: Final = HexColor("#2f5d8a")
 MARGIN: Final = 24 * mm
 WIDTH: Final = A4[0] - 2 * MARGIN
+FRAME_PADDING: Final = 6  # points, ReportLab's own
 SCORE_WIDTH: Final = 16 * mm
 SHOWN_IN_CHART: Final = 8
 CHART_HEIGHT: Final = 62.0  # points
@@ -56,18 +58,21 @@ def pdf(portfolio: Portfolio) -> bytes:
     document = SimpleDocTemplate(
         buffer,
         pagesize=A4,
-        leftMargin=MARGIN,
-        rightMargin=MARGIN,
+        leftMargin=MARGIN - FRAME_PADDING,
+        rightMargin=MARGIN - FRAME_PADDING,
         topMargin=24 * mm,
         bottomMargin=24 * mm,
         title=portfolio.title,
         author=portfolio.owner,
+        subject=headline(portfolio),
+        creator="Threads-Agent",
         lang="en",
         invariant=1,
         pageCompression=1,
     )
 
     def first_page(canvas: Any, _: Any) -> None:
+        _date(canvas, portfolio.made_at)
         _attach(canvas, embedded(portfolio))
         _foot(canvas, portfolio)
 
@@ -100,9 +105,7 @@ TITLE: Final = _style(11, 15, bold=True)
 SCORE: Final = _style(11, 15, bold=True, color=ACCENT, alignment=TA_RIGHT)
 FACTS: Final = _style(8.5, 13, color=SOFT)
 BODY: Final = _style(9.5, 14.5, spaceBefore=3)
-QUOTE: Final = _style(
-    9.5, 14.5, leftIndent=10, spaceBefore=4, borderPadding=(0, 0, 0, 8), borderColor=ACCENT, borderWidth=0
-)
+QUOTE: Final = _style(9.5, 14.5, leftIndent=10, spaceBefore=4)
 SMALL: Final = _style(8, 12)
 PLAIN: Final = TableStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("RIGHTPADDING", (0, 0), (-1, -1), 0),
                            ("TOPPADDING", (0, 0), (-1, -1), 0), ("BOTTOMPADDING", (0, 0), (-1, -1), 0),
@@ -118,11 +121,15 @@ def _story(portfolio: Portfolio) -> Iterator[Any]:
     yield from _head(portfolio)
     yield from _charts(portfolio)
     for section in portfolio.sections:
-        yield _text(section.name, SECTION)
-        yield HRFlowable(width="100%", thickness=0.5, color=RULE, spaceBefore=4, spaceAfter=10)
-        for item in section.items:
-            yield KeepTogether([*_item(item), Spacer(0, 14)])
+        first, *others = ([*_item(item), Spacer(0, 14)] for item in section.items)
+        yield KeepTogether([*_heading(section.name), *first])
+        yield from (KeepTogether(parts) for parts in others)
     yield from _appendix(portfolio)
+
+
+def _heading(name: str) -> Iterator[Any]:
+    yield _text(name, SECTION)
+    yield HRFlowable(width="100%", thickness=0.5, color=RULE, spaceBefore=4, spaceAfter=10)
 
 
 def _head(portfolio: Portfolio) -> Iterator[Any]:
@@ -182,9 +189,9 @@ def _bar(item: Item) -> Iterator[Any]:
     score = item.impact_score or 0.0
     row = [[_text(shortened(item.title, TITLE_IN_CHART), SMALL), _text(number(score), _RIGHT)]]
     yield Table(row, colWidths=[WIDTH - SCORE_WIDTH, SCORE_WIDTH], style=PLAIN)
-    drawing = Drawing(WIDTH, 7)
-    drawing.add(Rect(0, 4, WIDTH, 2.5, fillColor=RULE, strokeColor=None))
-    drawing.add(Rect(0, 4, WIDTH * score / 100, 2.5, fillColor=ACCENT, strokeColor=None))
+    drawing = Drawing(WIDTH, 10)
+    drawing.add(Rect(0, 6, WIDTH, 2.5, fillColor=RULE, strokeColor=None))
+    drawing.add(Rect(0, 6, WIDTH * score / 100, 2.5, fillColor=ACCENT, strokeColor=None))
     yield drawing
 
 
@@ -220,13 +227,11 @@ def _facts(item: Item) -> Iterator[str]:
 
 
 def _appendix(portfolio: Portfolio) -> Iterator[Any]:
-    yield _text("How the impact adds up", SECTION)
-    yield HRFlowable(width="100%", thickness=0.5, color=RULE, spaceBefore=4, spaceAfter=6)
-    yield _text(
+    words = (
         f"Made on {day_in_words(portfolio.made_at)}. {ASSURANCE} The attachment manifest.json holds all rules with "
-        f"their inputs. Check it: {CHECK_COMMAND}",
-        LABEL,
+        f"their inputs. Check it: {CHECK_COMMAND}"
     )
+    yield KeepTogether([*_heading("How the impact adds up"), _text(words, LABEL)])
     for item in portfolio.items:
         if item.impact_score is not None:
             explained = f"{number(item.impact_score)} = {' + '.join(reasons(item.impact_rules))}"
@@ -240,6 +245,11 @@ def _foot(canvas: Any, portfolio: Portfolio) -> None:
     canvas.drawString(MARGIN, 13 * mm, shortened(portfolio.title, 80))
     canvas.drawRightString(A4[0] - MARGIN, 13 * mm, str(canvas.getPageNumber()))
     canvas.restoreState()
+
+
+def _date(canvas: Any, made_at: datetime) -> None:
+    """Dates the document; ReportLab itself knows only the clock, or else the year 2000."""
+    canvas._doc._timeStamp.YMDhms = tuple(made_at.astimezone(UTC).timetuple()[:6])
 
 
 def _attach(canvas: Any, manifest: str) -> None:

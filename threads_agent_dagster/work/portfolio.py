@@ -1,0 +1,208 @@
+"""Portfolios: what is ready as a file, and a file checked against itself and against a checkout."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import Engine
+
+from threads_agent_dagster.clients import git
+from threads_agent_dagster.db import portfolio as db
+from threads_agent_dagster.db.portfolio import Selection
+from threads_agent_dagster.domain import portfolio_manifest as manifests
+from threads_agent_dagster.domain.achievements import SCORER_VERSION, score
+from threads_agent_dagster.domain.changes import Change
+from threads_agent_dagster.domain.commits import change_from_commit
+from threads_agent_dagster.domain.portfolio import Portfolio, assemble
+from threads_agent_dagster.domain.portfolio_csv import from_csv, to_csv
+from threads_agent_dagster.domain.portfolio_html import html, web
+from threads_agent_dagster.domain.portfolio_manifest import Check
+from threads_agent_dagster.domain.portfolio_markdown import linkedin, markdown
+from threads_agent_dagster.domain.portfolio_resume import json_resume
+from threads_agent_dagster.errors import InvalidInput, NotFound
+
+Format = Literal["md", "html", "pdf", "json-resume", "csv", "linkedin", "web"]
+LARGEST_MEMBER: Final = 512 * 2**20  # bytes; a small ZIP can hold a file that fills the memory
+SIDECAR: Final = ".manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A file; `manifest` is the one to put beside it where the file itself cannot hold one."""
+
+    name: str
+    media_type: str
+    body: bytes
+    manifest: bytes | None = None
+
+
+def _pdf(portfolio: Portfolio) -> bytes:
+    from threads_agent_dagster.domain.portfolio_pdf import pdf
+
+    return pdf(portfolio)
+
+
+_WRITERS: Final[Mapping[Format, tuple[str, str, Callable[[Portfolio], bytes]]]] = {
+    "md": ("portfolio.md", "text/markdown; charset=utf-8", markdown),
+    "html": ("portfolio.html", "text/html; charset=utf-8", html),
+    "pdf": ("portfolio.pdf", "application/pdf", _pdf),
+    "json-resume": ("resume.json", "application/json", json_resume),
+    "csv": ("portfolio.csv", "text/csv; charset=utf-8", to_csv),
+    "linkedin": ("linkedin.txt", "text/plain; charset=utf-8", linkedin),
+    "web": ("portfolio.zip", "application/zip", web),
+}
+
+
+def export(engine: Engine, form: Format, wanted: Selection, now: datetime) -> Export:
+    """The portfolio as a file. Raises NotFound when nothing is selected."""
+    with engine.connect() as connection:
+        rows = db.exported(connection, wanted)
+    if not rows:
+        raise NotFound(_nothing(wanted))
+    portfolio = assemble(rows, now)
+    name, media_type, write = _WRITERS[form]
+    body = write(portfolio)
+    beside = manifests.manifest_file(portfolio, {name: body}) if form == "linkedin" else None
+    return Export(name, media_type, body, beside)
+
+
+def _nothing(wanted: Selection) -> str:
+    if wanted.everything:
+        return "no achievement is selected, so there is nothing to export"
+    return (
+        "no achievement that is selected is marked ready for the portfolio, so there is nothing to export; "
+        "mark some (portfolio_ready), or ask for all"
+    )
+
+
+# Checking. What a file says of itself proves that nobody changed it; only a checkout proves that the work was done.
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file holds: its items, and the checks of how it holds them."""
+
+    items: Sequence[Mapping[str, Any]]
+    portfolio_sha256: str
+    checks: list[Check]
+
+
+def verify(path: Path, checkout: Path | None) -> list[Check]:
+    """The checks of an exported file; the merges are looked up in `checkout`.
+
+    Raises: NotFound without the file or the checkout; InvalidInput for a file that is no portfolio.
+    """
+    found = _open(path)
+    checks = [*found.checks, *manifests.check_items(found.items, found.portfolio_sha256)]
+    if checkout is None:
+        return [*checks, Check("every merge is in the history", None, "no checkout was given")]
+    return [*checks, _check_merges(found.items, checkout), _check_scores(found.items, checkout)]
+
+
+def _open(path: Path) -> Found:
+    try:
+        body = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise NotFound(f"there is no file {path}") from None
+    try:
+        return _read(path, body)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path.name} is not a portfolio that can be checked: {error}") from None
+
+
+def _read(path: Path, body: bytes) -> Found:
+    beside = path.with_name(path.name + SIDECAR)
+    if body.startswith(b"PK"):
+        return _read_archive(body)
+    if body.startswith(b"\xef\xbb\xbf"):
+        items, whole = from_csv(body)
+        return Found(items, whole, [])
+    if body.startswith(b"{"):
+        return _from_manifest(_in_resume(manifests.read_json(body)), [manifests.check_seal(body)])
+    if beside.is_file():
+        return _from_files(beside.read_bytes(), {_exported_name(path, beside): body})
+    return _from_manifest(manifests.read_embedded(body), [manifests.check_seal(body)])
+
+
+def _exported_name(path: Path, beside: Path) -> str:
+    """The name that the manifest knows the file by; people may have given it another since."""
+    names = list(manifests.as_manifest(manifests.read_json(beside.read_bytes()))["files"])
+    return str(names[0]) if len(names) == 1 else path.name
+
+
+def _in_resume(document: Any) -> dict[str, Any]:
+    meta = document.get("meta") if isinstance(document, dict) else None
+    return manifests.as_manifest(meta.get("manifest") if isinstance(meta, dict) else None)
+
+
+def _read_archive(body: bytes) -> Found:
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            if any(member.file_size > LARGEST_MEMBER for member in archive.infolist()):
+                raise InvalidInput("a file in it is too large")
+            contents = {member.filename: archive.read(member) for member in archive.infolist()}
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):  # the last: it wants a password
+        raise InvalidInput("it is not a whole ZIP") from None
+    if "manifest.json" not in contents:
+        raise InvalidInput("there is no manifest.json in it")
+    return _from_files(contents.pop("manifest.json"), contents)
+
+
+def _from_files(manifest: bytes, contents: Mapping[str, bytes]) -> Found:
+    found = manifests.as_manifest(manifests.read_json(manifest))
+    return _from_manifest(found, [manifests.check_seal(manifest), manifests.check_files(found, contents)])
+
+
+def _from_manifest(found: Mapping[str, Any], checks: list[Check]) -> Found:
+    return Found(found["items"], str(found.get("portfolio_sha256")), checks)
+
+
+def _check_merges(items: Sequence[Mapping[str, Any]], checkout: Path) -> Check:
+    """A merge of another repository cannot be looked up here; but when none at all is found, nothing is proven."""
+    name = "every merge is in the history"
+    here = git.repository_name(checkout)
+    shas = {item["merge_sha"] for item in items} - {None}
+    there = git.reached_by_head(checkout, shas)
+    lost = [item for item in items if item["merge_sha"] not in there]
+    missing = [item["id"] for item in lost if item["merge_sha"] and item["repository"] == here]
+    found = f"{len(there)} of {len(shas)} merges found"
+    if missing:
+        return Check(name, False, f"{found}; not in the history of HEAD: {', '.join(map(str, missing[:10]))}")
+    elsewhere = f", {len(lost)} achievements have none in {here}" if lost else ""
+    return Check(name, bool(there) if shas else None, found + elsewhere)
+
+
+def _check_scores(items: Sequence[Mapping[str, Any]], checkout: Path) -> Check:
+    """Scores again, from the checkout, what was read from git by the scorer of this version."""
+    name = "the commits give the same scores"
+    wanted = {item["merge_sha"]: item for item in items if _can_be_scored(item)}
+    wrong, scored = [], 0
+    for commit in git.read_commits(checkout) if wanted else ():
+        item = wanted.pop(commit.sha, None)
+        if item is None:
+            continue
+        scored += 1
+        if not _scores_alike(item, change_from_commit(commit, item["repository"] or "")):
+            wrong.append(item["id"])
+        if not wanted:
+            break
+    if wrong:
+        return Check(name, False, f"another score: {', '.join(map(str, wrong[:10]))}")
+    return Check(name, True if scored else None, f"{scored} of {len(items)} achievements scored again")
+
+
+def _can_be_scored(item: Mapping[str, Any]) -> bool:
+    return bool(item["source_type"] == "git" and item["scorer_version"] == SCORER_VERSION)
+
+
+def _scores_alike(item: Mapping[str, Any], change: object) -> bool:
+    if not isinstance(change, Change):
+        return False
+    again = score(change)
+    return bool(again.impact_score == item["impact_score"] and again.complexity_score == item["complexity_score"])
