@@ -12,12 +12,11 @@ COPY requirements-uv.lock requirements.lock ./
 RUN python -m venv /uv \
     && /uv/bin/pip install --quiet --no-deps --require-hashes -r requirements-uv.lock \
     && /uv/bin/uv venv --quiet /opt/venv \
-    && /uv/bin/uv pip install --quiet --python /opt/venv/bin/python --no-deps --require-hashes -r requirements.lock
+    && /uv/bin/uv pip install --quiet --compile-bytecode --python /opt/venv/bin/python --no-deps --require-hashes -r requirements.lock
 COPY . .
 # The tools that build a wheel are in the lock as well; they stay behind with this stage.
-RUN /uv/bin/uv pip install --quiet --python /opt/venv/bin/python --no-deps --no-build-isolation . \
-    && /uv/bin/uv pip uninstall --quiet --python /opt/venv/bin/python hatchling editables \
-    && /opt/venv/bin/python -m compileall -q /opt/venv
+RUN /uv/bin/uv pip install --quiet --compile-bytecode --python /opt/venv/bin/python --no-deps --no-build-isolation . \
+    && /uv/bin/uv pip uninstall --quiet --python /opt/venv/bin/python hatchling editables
 
 FROM ${PYTHON}
 ARG REVISION=unknown
