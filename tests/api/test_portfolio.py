@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, insert, update
+from pypdf import PdfReader
+from sqlalchemy import Engine, event, insert, select, update
 
 from threads_agent_dagster.db.tables import achievements
 from threads_agent_dagster.domain.business_value import read_business_value
@@ -111,3 +117,139 @@ def test_a_return_is_reckoned_from_claims_and_stated_assumptions(
     assert editor.post("/analytics/roi", json={"achievement_ids": []}).json()["per_year"] is None
     for wrong in ({"cost": -1}, {"cost": 0}, {"assumptions": {"hourly_rate": "free"}}, {"discount": 1}):
         assert editor.post("/analytics/roi", json=wrong).status_code == 422
+
+
+# --- the portfolio as a file -------------------------------------------------------------------------------------
+
+FORMATS = {
+    "md": ("text/markdown; charset=utf-8", "portfolio.md"),
+    "html": ("text/html; charset=utf-8", "portfolio.html"),
+    "pdf": ("application/pdf", "portfolio.pdf"),
+    "json-resume": ("application/json", "resume.json"),
+    "csv": ("text/csv; charset=utf-8", "portfolio.csv"),
+    "linkedin": ("text/plain; charset=utf-8", "linkedin.txt"),
+    "web": ("application/zip", "portfolio.zip"),
+}
+FIGURES = ("impact_score", "complexity_score", "time_saved_hours", "performance_improvement_pct")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_file_itself_is_answered(viewer: TestClient, stored: None, form: str) -> None:
+    answer = viewer.post("/portfolio/export", json={"format": form})
+    assert answer.status_code == 200
+    media_type, name = FORMATS[form]
+    assert answer.headers["Content-Type"] == media_type
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+    assert int(answer.headers["Content-Length"]) == len(answer.content) > 0
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_any_stored_value_is_exported(viewer: TestClient, engine: Engine, stored: None, form: str) -> None:
+    """The predecessor's failure obs-13: HTTP 500 for a business value of None, '0', '5000' or a JSON string."""
+    for value in (None, "0", "5000", 5000, '{"total": 5000}', {"claims": []}, {"claims": [{"amount": 1}]}):
+        with engine.begin() as connection:
+            connection.execute(update(achievements).values(business_value=value))
+        answer = viewer.post("/portfolio/export", json={"format": form})
+        assert answer.status_code == 200, value
+
+
+def test_pdf_and_web_folder_are_whole(viewer: TestClient, stored: None) -> None:
+    """The predecessor's failure obs-14: the file was removed before it was sent."""
+    document = PdfReader(io.BytesIO(viewer.post("/portfolio/export", json={"format": "pdf"}).content))
+    text = "".join(page.extract_text() for page in document.pages)
+    assert all(title in text for title in ("first", "second", "third"))
+    with zipfile.ZipFile(io.BytesIO(viewer.post("/portfolio/export", json={"format": "web"}).content)) as archive:
+        assert archive.testzip() is None
+        assert {name: len(archive.read(name)) > 100 for name in archive.namelist()} == {
+            "index.html": True, "data.json": True, "manifest.json": True,
+        }  # fmt: skip
+
+
+def _table(engine: Engine, *conditions: Any) -> list[dict[str, Any]]:
+    columns = [achievements.c[name] for name in ("title", *FIGURES)]
+    rows = select(*columns).where(achievements.c.deleted_at.is_(None), *conditions).order_by(achievements.c.id)
+    with engine.connect() as connection:
+        return sorted((dict(row) for row in connection.execute(rows).mappings()), key=lambda row: row["title"])
+
+
+def test_exported_figures_are_those_of_the_table(viewer: TestClient, engine: Engine, stored: None) -> None:
+    expected = _table(engine, achievements.c.portfolio_ready)
+    resume = viewer.post("/portfolio/export", json={"format": "json-resume"}).json()
+    shown = [{"title": one["name"]} | {name: one.get(name) for name in FIGURES} for one in resume["projects"]]
+    assert sorted(shown, key=lambda row: row["title"]) == expected
+    sheet = viewer.post("/portfolio/export", json={"format": "csv"}).content.decode("utf-8-sig")
+    rows = [
+        {"title": row["title"]} | {name: float(row[name]) if row[name] else None for name in FIGURES}
+        for row in csv.DictReader(io.StringIO(sheet))
+    ]
+    assert sorted(rows, key=lambda row: row["title"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "titles"),
+    [
+        ({}, ["first", "second", "third"]),
+        ({"section": "backend"}, ["first", "second"]),
+        ({"section": "Testing"}, ["third"]),
+        ({"since": "2026-03-28"}, ["third"]),
+        ({"since": "2026-01-29"}, ["third"]),
+        ({"all": True}, ["first", "second", "third", "t", "t"]),
+        ({"all": True, "since": "2026-02-01", "section": "bugfix"}, ["t", "t"]),
+    ],
+)
+def test_the_selection_is_what_was_asked_for(
+    viewer: TestClient, stored: None, wanted: dict[str, Any], titles: list[str]
+) -> None:
+    resume = viewer.post("/portfolio/export", json={"format": "json-resume", **wanted}).json()
+    assert [project["name"] for project in resume["projects"]] == titles
+
+
+@pytest.mark.parametrize("author", ["Ada Lovelace", "ADA", "ada@Example.org"])
+def test_an_author_has_three_names(viewer: TestClient, engine: Engine, stored: None, author: str) -> None:
+    names = {"author_name": "Ada Lovelace", "author_login": "ada", "author_email": "ada@example.org"}
+    with engine.begin() as connection:
+        connection.execute(update(achievements).where(achievements.c.title == "third").values(**names))
+    resume = viewer.post("/portfolio/export", json={"format": "json-resume", "author": author}).json()
+    assert resume["basics"]["name"] == "Ada Lovelace"
+    assert [project["name"] for project in resume["projects"]] == ["third"]
+    assert "example.org" not in json.dumps(resume)
+
+
+def test_nothing_to_export_says_why(viewer: TestClient, engine: Engine, stored: None) -> None:
+    with engine.begin() as connection:
+        connection.execute(update(achievements).values(portfolio_ready=False))
+    answer = viewer.post("/portfolio/export", json={"format": "pdf"})
+    assert answer.status_code == 404
+    assert "marked ready" in answer.text
+    assert viewer.post("/portfolio/export", json={"format": "pdf", "all": True}).status_code == 200
+    answer = viewer.post("/portfolio/export", json={"format": "pdf", "all": True, "section": "x' OR true --"})
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"format": "docx"}, {"format": "md", "since": "soon"}, {"format": "md", "to": "me"}]
+)
+def test_a_wrong_request_names_its_field(viewer: TestClient, body: dict[str, Any]) -> None:
+    assert viewer.post("/portfolio/export", json=body).status_code == 422
+
+
+@contextmanager
+def _statements(engine: Engine) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_an_export_is_one_statement(viewer: TestClient, engine: Engine, count: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(insert(achievements), [_row(1, 5.0, portfolio_ready=True) for _ in range(count)])
+    served: Engine = viewer.app.state.engine  # type: ignore[attr-defined]
+    with _statements(served) as seen:
+        assert viewer.post("/portfolio/export", json={"format": "csv"}).status_code == 200
+    assert len([statement for statement in seen if "achievements" in statement]) == 1

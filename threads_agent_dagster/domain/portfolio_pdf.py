@@ -255,11 +255,8 @@ def _date(canvas: Any, made_at: datetime) -> None:
 def _attach(canvas: Any, manifest: str) -> None:
     """Attaches the manifest uncompressed, so that it can be read and sealed without taking the PDF apart."""
     document = canvas._doc  # ReportLab has no public way to attach a file
-    stream = pdfdoc.PDFStream(
-        pdfdoc.PDFDictionary({"Type": pdfdoc.PDFName("EmbeddedFile"), "Subtype": pdfdoc.PDFName("application/json")}),
-        manifest.encode("ascii"),
-        filters=[],
-    )
+    kind = pdfdoc.PDFDictionary({"Type": pdfdoc.PDFName("EmbeddedFile"), "Subtype": "/application#2Fjson"})
+    stream = pdfdoc.PDFStream(kind, f"{manifest}\n".encode("ascii"))
     specification = pdfdoc.PDFDictionary(
         {
             "Type": pdfdoc.PDFName("Filespec"),
