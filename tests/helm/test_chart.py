@@ -402,8 +402,6 @@ def test_dagster_is_configured_as_on_one_machine(chart: Any, tmp_path: Any) -> N
     there = yaml.safe_load(chart.dagster_file("dagster.yaml"))
     assert there.keys() - OF_THIS_POD == here.keys() - OF_THIS_POD
     assert [key for key in here.keys() - OF_THIS_POD if there[key] != here[key]] == []
-        key: here[key] for key in here.keys() - OF_THIS_POD
-    }
 
 
 def test_dagster_writes_where_a_pod_can(instance_folder: Any) -> None:
