@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from sqlalchemy import Connection, Engine, text
 
 from dash_app import frame
 from dash_app.app import create_app
 from threads_agent_dagster.settings import Settings
+
+expect.set_options(timeout=30_000)  # ms; a patient limit for a busy machine, not a pause
 
 RUN_ID = "3f6c1e52-8f0f-4e0c-9d6e-52d1c0a4b7aa"
 NOW = datetime.now(UTC)

@@ -25,9 +25,10 @@ from threads_agent_dagster.db import pending
 
 WORKERS = 6
 EDITS_PER_SECOND = 16
-INPUTS = 1000  # each is edited twice, so that no later edit heals what a zombie broke
+INPUTS = 5000  # each is edited twice, so that no later edit heals what a zombie broke
 LEASE_SECONDS = 0.6
 STRIKES = 210
+ROUNDS = 24  # of a quarter of a minute each; the first one usually does on an idle machine
 SECONDS = 90.0
 SETUP = """
 CREATE TABLE fence_inputs (id int PRIMARY KEY, value bigint NOT NULL);
@@ -171,12 +172,13 @@ def test_results_equal_a_recompute_whatever_dies(database_url: str, engine: Engi
     assert _count(engine, WRONG) == 0
 
 
+@pytest.mark.timeout(900)
 def test_a_fence_of_counters_is_seen_to_fail(database_url: str, engine: Engine) -> None:
     _set_up(engine, "counter")
     workers, wrong = Workers(database_url, "counter"), 0
     inputs = iter(range(1, INPUTS + 1))
     try:
-        for round_ in range(6):
+        for round_ in range(ROUNDS):
             _fire(engine, workers, round_, inputs, rounds=6)
             _settle(engine)
             if wrong := _count(engine, WRONG):
