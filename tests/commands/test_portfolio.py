@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ FILES = {
     "md": "portfolio.md", "html": "portfolio.html", "pdf": "portfolio.pdf", "json-resume": "resume.json",
     "csv": "portfolio.csv", "linkedin": "linkedin.txt", "web": "portfolio.zip",
 }  # fmt: skip
+UNSEALED = ("csv", "web")  # a date inside a ZIP, say, may change without a word being another
 PERSON = {"NAME": "Ada Lovelace", "EMAIL": "ada@example.org", "DATE": "2026-03-02T10:00:00Z"}
 COMMITTER = {f"GIT_{role}_{name}": value for role in ("AUTHOR", "COMMITTER") for name, value in PERSON.items()}
 
@@ -193,3 +195,16 @@ def test_what_is_no_portfolio_is_refused(run: Run, body: bytes) -> None:
     Path("file").write_bytes(body)
     assert isinstance(_failure(run("verify", "file")), InvalidInput)
     assert isinstance(_failure(run("verify", "no-file")), NotFound)
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_torn_files_are_refused_or_fail(run: Run, collected: None, form: str) -> None:
+    run("export", "--format", form, "--output", "whole")
+    whole, chance = Path("whole").read_bytes(), random.Random(5)
+    for _ in range(60):
+        start = chance.randrange(len(whole) - 1)
+        torn = whole[:start] + chance.randbytes(chance.randrange(9)) + whole[start + chance.randrange(1, 60) :]
+        Path("whole").write_bytes(torn)
+        result = run("verify", "whole", "--json")
+        assert result.exception is None or isinstance(result.exception, InvalidInput | SystemExit)
+        assert result.exit_code == 1 or form in UNSEALED, torn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,9 @@ from threads_agent_dagster.errors import InvalidInput, NotFound
 
 Format = Literal["md", "html", "pdf", "json-resume", "csv", "linkedin", "web"]
 LARGEST_MEMBER: Final = 512 * 2**20  # bytes; a small ZIP can hold a file that fills the memory
+TORN_ARCHIVE: Final = (  # what zipfile raises for one; a RuntimeError asks for a password
+    zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError,
+)  # fmt: skip
 SIDECAR: Final = ".manifest.json"
 
 
@@ -147,7 +151,7 @@ def _read_archive(body: bytes) -> Found:
             if any(member.file_size > LARGEST_MEMBER for member in archive.infolist()):
                 raise InvalidInput("a file in it is too large")
             contents = {member.filename: archive.read(member) for member in archive.infolist()}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):  # the last: it wants a password
+    except TORN_ARCHIVE:
         raise InvalidInput("it is not a whole ZIP") from None
     if "manifest.json" not in contents:
         raise InvalidInput("there is no manifest.json in it")
