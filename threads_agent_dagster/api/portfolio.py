@@ -12,7 +12,7 @@ from threads_agent_dagster.api.achievements import Category, Listed
 from threads_agent_dagster.api.bodies import Day, In, Line, Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep
 from threads_agent_dagster.api.pages import PagingDep, page_of
-from threads_agent_dagster.api.security import Viewer
+from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import portfolio as db
 from threads_agent_dagster.work import portfolio as work
 
@@ -74,7 +74,7 @@ class Wanted(In):
 
 
 @router.post("/portfolio/export", response_class=Response)
-def export(wanted: Wanted, engine: EngineDep, _: Viewer) -> Response:
+def export(wanted: Wanted, engine: EngineDep, _: Editor) -> Response:
     """The file itself, with its evidence."""
     made = work.export(engine, wanted.format, wanted.selection(), datetime.now(UTC))
     headers = {
