@@ -21,8 +21,8 @@ from threads_agent_dagster.domain.business_value import read_business_value
 
 
 @pytest.fixture
-def viewer(open_app: Callable[..., TestClient]) -> TestClient:
-    return open_app("achievements", "viewer")
+def client(open_app: Callable[..., TestClient]) -> TestClient:
+    return open_app("achievements", "editor")
 
 
 def _row(month: int, impact: float | None, **more: Any) -> dict[str, Any]:
@@ -47,39 +47,39 @@ def stored(engine: Engine) -> None:
         connection.execute(insert(achievements), rows)
 
 
-def test_what_is_ready_stands_in_the_order_of_its_priority(viewer: TestClient, stored: None) -> None:
-    first = viewer.get("/portfolio/ready?per_page=2").json()
-    rest = viewer.get(f"/portfolio/ready?per_page=2&cursor={first['next']}").json()
+def test_what_is_ready_stands_in_the_order_of_its_priority(client: TestClient, stored: None) -> None:
+    first = client.get("/portfolio/ready?per_page=2").json()
+    rest = client.get(f"/portfolio/ready?per_page=2&cursor={first['next']}").json()
     assert [item["title"] for item in first["items"] + rest["items"]] == ["first", "second", "third"]
     assert rest["next"] is None
-    assert len(viewer.get("/portfolio/ready?section=Backend").json()["items"]) == 2
-    assert len(viewer.get("/portfolio/ready?category=testing").json()["items"]) == 1
+    assert len(client.get("/portfolio/ready?section=Backend").json()["items"]) == 2
+    assert len(client.get("/portfolio/ready?category=testing").json()["items"]) == 1
 
 
-def test_statistics_are_sums_of_the_table(viewer: TestClient, stored: None) -> None:
-    stats = viewer.get("/portfolio/stats").json()
+def test_statistics_are_sums_of_the_table(client: TestClient, stored: None) -> None:
+    stats = client.get("/portfolio/stats").json()
     assert (stats["achievements"], stats["portfolio_ready"]) == (5, 3)
     assert (stats["avg_impact"], stats["max_impact"], stats["time_saved_hours"]) == (64.75, 100.0, 200.0)
     assert [(one["name"], one["achievements"]) for one in stats["sections"]] == [("Backend", 2), (None, 1)]
     assert stats["sections"][0]["time_saved_hours"] is None
 
 
-def test_without_achievements_nothing_was_measured(viewer: TestClient) -> None:
-    stats = viewer.get("/portfolio/stats").json()
+def test_without_achievements_nothing_was_measured(client: TestClient) -> None:
+    stats = client.get("/portfolio/stats").json()
     assert (stats["achievements"], stats["avg_impact"], stats["time_saved_hours"]) == (0, None, None)
-    assert viewer.get("/analytics/impact").json() == {"categories": [], "distribution": []}
-    assert viewer.get("/analytics/timeline").json()["items"] == []
+    assert client.get("/analytics/impact").json() == {"categories": [], "distribution": []}
+    assert client.get("/analytics/timeline").json()["items"] == []
 
 
-def test_impact_is_shown_by_category_and_by_score(viewer: TestClient, stored: None) -> None:
-    impact = viewer.get("/analytics/impact").json()
+def test_impact_is_shown_by_category_and_by_score(client: TestClient, stored: None) -> None:
+    impact = client.get("/analytics/impact").json()
     assert [(one["name"], one["achievements"], one["avg_impact"]) for one in impact["categories"]] == [
         ("bugfix", 2, 100.0),
         ("feature", 2, 30.0),
         ("testing", 1, 99.0),
     ]
     assert [(one["at_least"], one["achievements"]) for one in impact["distribution"]] == [(20, 1), (40, 1), (90, 2)]
-    february = viewer.get("/analytics/impact?since=2026-02-01&until=2026-02-28").json()
+    february = client.get("/analytics/impact?since=2026-02-01&until=2026-02-28").json()
     assert [(one["name"], one["achievements"]) for one in february["categories"]] == [("bugfix", 1)]
 
 
@@ -91,8 +91,8 @@ def test_impact_is_shown_by_category_and_by_score(viewer: TestClient, stored: No
         ("year", ["2026-01-01"]),
     ],
 )
-def test_the_timeline_has_a_row_per_period(viewer: TestClient, stored: None, unit: str, starts: list[str]) -> None:
-    items = viewer.get(f"/analytics/timeline?unit={unit}").json()["items"]
+def test_the_timeline_has_a_row_per_period(client: TestClient, stored: None, unit: str, starts: list[str]) -> None:
+    items = client.get(f"/analytics/timeline?unit={unit}").json()["items"]
     assert [item["start"] for item in items] == starts
     assert sum(item["achievements"] for item in items) == 5
 
@@ -134,8 +134,8 @@ FIGURES = ("impact_score", "complexity_score", "time_saved_hours", "performance_
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_file_itself_is_answered(viewer: TestClient, stored: None, form: str) -> None:
-    answer = viewer.post("/portfolio/export", json={"format": form})
+def test_the_file_itself_is_answered(client: TestClient, stored: None, form: str) -> None:
+    answer = client.post("/portfolio/export", json={"format": form})
     assert answer.status_code == 200
     media_type, name = FORMATS[form]
     assert answer.headers["Content-Type"] == media_type
@@ -144,21 +144,21 @@ def test_the_file_itself_is_answered(viewer: TestClient, stored: None, form: str
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_any_stored_value_is_exported(viewer: TestClient, engine: Engine, stored: None, form: str) -> None:
+def test_any_stored_value_is_exported(client: TestClient, engine: Engine, stored: None, form: str) -> None:
     """The predecessor's failure obs-13: HTTP 500 for a business value of None, '0', '5000' or a JSON string."""
     for value in (None, "0", "5000", 5000, '{"total": 5000}', {"claims": []}, {"claims": [{"amount": 1}]}):
         with engine.begin() as connection:
             connection.execute(update(achievements).values(business_value=value))
-        answer = viewer.post("/portfolio/export", json={"format": form})
+        answer = client.post("/portfolio/export", json={"format": form})
         assert answer.status_code == 200, value
 
 
-def test_pdf_and_web_folder_are_whole(viewer: TestClient, stored: None) -> None:
+def test_pdf_and_web_folder_are_whole(client: TestClient, stored: None) -> None:
     """The predecessor's failure obs-14: the file was removed before it was sent."""
-    document = PdfReader(io.BytesIO(viewer.post("/portfolio/export", json={"format": "pdf"}).content))
+    document = PdfReader(io.BytesIO(client.post("/portfolio/export", json={"format": "pdf"}).content))
     text = "".join(page.extract_text() for page in document.pages)
     assert all(title in text for title in ("first", "second", "third"))
-    with zipfile.ZipFile(io.BytesIO(viewer.post("/portfolio/export", json={"format": "web"}).content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(client.post("/portfolio/export", json={"format": "web"}).content)) as archive:
         assert archive.testzip() is None
         assert {name: len(archive.read(name)) > 100 for name in archive.namelist()} == {
             "index.html": True, "data.json": True, "manifest.json": True,
@@ -172,12 +172,12 @@ def _table(engine: Engine, *conditions: Any) -> list[dict[str, Any]]:
         return sorted((dict(row) for row in connection.execute(rows).mappings()), key=lambda row: row["title"])
 
 
-def test_exported_figures_are_those_of_the_table(viewer: TestClient, engine: Engine, stored: None) -> None:
+def test_exported_figures_are_those_of_the_table(client: TestClient, engine: Engine, stored: None) -> None:
     expected = _table(engine, achievements.c.portfolio_ready)
-    resume = viewer.post("/portfolio/export", json={"format": "json-resume"}).json()
+    resume = client.post("/portfolio/export", json={"format": "json-resume"}).json()
     shown = [{"title": one["name"]} | {name: one.get(name) for name in FIGURES} for one in resume["projects"]]
     assert sorted(shown, key=lambda row: row["title"]) == expected
-    sheet = viewer.post("/portfolio/export", json={"format": "csv"}).content.decode("utf-8-sig")
+    sheet = client.post("/portfolio/export", json={"format": "csv"}).content.decode("utf-8-sig")
     rows = [
         {"title": row["title"]} | {name: float(row[name]) if row[name] else None for name in FIGURES}
         for row in csv.DictReader(io.StringIO(sheet))
@@ -198,39 +198,39 @@ def test_exported_figures_are_those_of_the_table(viewer: TestClient, engine: Eng
     ],
 )
 def test_the_selection_is_what_was_asked_for(
-    viewer: TestClient, stored: None, wanted: dict[str, Any], titles: list[str]
+    client: TestClient, stored: None, wanted: dict[str, Any], titles: list[str]
 ) -> None:
-    resume = viewer.post("/portfolio/export", json={"format": "json-resume", **wanted}).json()
+    resume = client.post("/portfolio/export", json={"format": "json-resume", **wanted}).json()
     assert [project["name"] for project in resume["projects"]] == titles
 
 
 @pytest.mark.parametrize("author", ["Ada Lovelace", "ADA", "ada@Example.org"])
-def test_an_author_has_three_names(viewer: TestClient, engine: Engine, stored: None, author: str) -> None:
+def test_an_author_has_three_names(client: TestClient, engine: Engine, stored: None, author: str) -> None:
     names = {"author_name": "Ada Lovelace", "author_login": "ada", "author_email": "ada@example.org"}
     with engine.begin() as connection:
         connection.execute(update(achievements).where(achievements.c.title == "third").values(**names))
-    resume = viewer.post("/portfolio/export", json={"format": "json-resume", "author": author}).json()
+    resume = client.post("/portfolio/export", json={"format": "json-resume", "author": author}).json()
     assert resume["basics"]["name"] == "Ada Lovelace"
     assert [project["name"] for project in resume["projects"]] == ["third"]
     assert "example.org" not in json.dumps(resume)
 
 
-def test_nothing_to_export_says_why(viewer: TestClient, engine: Engine, stored: None) -> None:
+def test_nothing_to_export_says_why(client: TestClient, engine: Engine, stored: None) -> None:
     with engine.begin() as connection:
         connection.execute(update(achievements).values(portfolio_ready=False))
-    answer = viewer.post("/portfolio/export", json={"format": "pdf"})
+    answer = client.post("/portfolio/export", json={"format": "pdf"})
     assert answer.status_code == 404
     assert "marked ready" in answer.text
-    assert viewer.post("/portfolio/export", json={"format": "pdf", "all": True}).status_code == 200
-    answer = viewer.post("/portfolio/export", json={"format": "pdf", "all": True, "section": "x' OR true --"})
+    assert client.post("/portfolio/export", json={"format": "pdf", "all": True}).status_code == 200
+    answer = client.post("/portfolio/export", json={"format": "pdf", "all": True, "section": "x' OR true --"})
     assert answer.status_code == 404
 
 
 @pytest.mark.parametrize(
     "body", [{}, {"format": "docx"}, {"format": "md", "since": "soon"}, {"format": "md", "to": "me"}]
 )
-def test_a_wrong_request_names_its_field(viewer: TestClient, body: dict[str, Any]) -> None:
-    assert viewer.post("/portfolio/export", json=body).status_code == 422
+def test_a_wrong_request_names_its_field(client: TestClient, body: dict[str, Any]) -> None:
+    assert client.post("/portfolio/export", json=body).status_code == 422
 
 
 @contextmanager
@@ -246,10 +246,10 @@ def _statements(engine: Engine) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("count", [1, 300])
-def test_an_export_is_one_statement(viewer: TestClient, engine: Engine, count: int) -> None:
+def test_an_export_is_one_statement(client: TestClient, engine: Engine, count: int) -> None:
     with engine.begin() as connection:
         connection.execute(insert(achievements), [_row(1, 5.0, portfolio_ready=True) for _ in range(count)])
-    served: Engine = viewer.app.state.engine  # type: ignore[attr-defined]
+    served: Engine = client.app.state.engine  # type: ignore[attr-defined]
     with _statements(served) as seen:
-        assert viewer.post("/portfolio/export", json={"format": "csv"}).status_code == 200
+        assert client.post("/portfolio/export", json={"format": "csv"}).status_code == 200
     assert len([statement for statement in seen if "achievements" in statement]) == 1
