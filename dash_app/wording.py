@@ -26,8 +26,8 @@ def percent(rate: float | None, digits: int = 2) -> str:
 
 
 def signed(value: float | None) -> str:
-    """E.g. +0.42, −0.10."""
-    return MISSING if value is None else f"{value:+.2f}".replace("-", "−")
+    """E.g. +0.42, −0.10; what rounds to zero has no sign."""
+    return MISSING if value is None else f"{value:+z.2f}".replace("+0.00", "0.00").replace("-", "−")
 
 
 def day(moment: date | datetime | None) -> str:
