@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,16 +10,43 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dagster_postgres import DagsterPostgresStorage
+import sqlalchemy as sa
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from sqlalchemy import text
 
-from threads_agent_dagster.dagster_fast.storage import PooledPostgresStorage
+from threads_agent_dagster.dagster_fast.storage import EventLogStorage, PooledPostgresStorage
 
 BACKEND = text("SELECT pg_backend_pid()")
 
 
 @dg.asset
 def made() -> None: ...
+
+
+@dg.asset(
+    partitions_def=dg.DailyPartitionsDefinition("2026-01-01"),
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def daily() -> None: ...
+
+
+@dg.asset_check(asset=daily)
+def is_whole() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+@dg.asset(partitions_def=daily.partitions_def, backfill_policy=dg.BackfillPolicy.single_run(), deps=[daily])
+def derived() -> None: ...
+
+
+def plan(instance: dg.DagsterInstance) -> str:
+    """A run over 90 days of two assets, created and not started."""
+    job = dg.Definitions(
+        [daily, derived], asset_checks=[is_whole], jobs=[dg.define_asset_job("days", "*")]
+    ).resolve_job_def("days")
+    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+    tags = {first: "2026-01-01", last: "2026-03-31"}
+    return instance.create_run_for_job(job, tags=tags, asset_selection={daily.key, derived.key}).run_id
 
 
 def make(instance: dg.DagsterInstance) -> str:
@@ -134,3 +162,42 @@ def test_run_of_an_asset_needs_two_sessions(instance: dg.DagsterInstance, outsid
     before = sessions(outside)
     make(instance)
     assert sessions(outside) - before <= 2
+
+
+def test_planned_days_are_stored_as_by_the_stock_storage(
+    instance: dg.DagsterInstance, outside: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "50")
+    ours = plan(instance)
+    monkeypatch.setattr(EventLogStorage, "store_event_batch", PostgresEventLogStorage.store_event_batch)
+    stock = plan(instance)
+
+    def rows(run_id: str) -> list[Any]:
+        query = """SELECT asset_key, partition, dagster_event_type, step_key, event::jsonb - 'timestamp' - 'run_id'
+            - 'dagster_event' FROM event_logs WHERE run_id = %s ORDER BY 1, 3, 2"""
+        return outside.execute(query, [run_id]).fetchall()
+
+    assert len(rows(ours)) == 2 * 90 + 1
+    assert rows(ours) == rows(stock)
+
+
+def test_planned_days_are_sent_together(
+    instance: dg.DagsterInstance, storage: PooledPostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "50")
+    inserts: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        inserts.extend([statement] if statement.startswith("INSERT INTO event_logs") else [])
+
+    engine = instance.event_log_storage._engine  # type: ignore[attr-defined]
+    sa.event.listen(engine, "before_cursor_execute", note)
+    plan(instance)
+    assert len(inserts) == math.ceil(181 / 50) + 1, "one for the check, which is no materialisation"
+
+
+def test_asset_remembers_the_run_that_planned_it_last(instance: dg.DagsterInstance) -> None:
+    plan(instance)
+    run_id = plan(instance)
+    records = instance.get_asset_records([daily.key, derived.key])
+    assert [record.asset_entry.last_run_id for record in records] == [run_id, run_id]
