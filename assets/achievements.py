@@ -1,11 +1,10 @@
 """Achievements: one per merged change, scored by named rules."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
-from assets.draining import DAYS, OWNERS, DrainConfig, drain_days, sentences, table_metadata
+from assets.draining import DAYS, OWNERS, DrainConfig, Event, drain_days, sentences, table_metadata
 from resources.database import Database
 from threads_agent_dagster.db import tables
 from threads_agent_dagster.work.achievements import CODE_VERSION, job
@@ -49,7 +48,5 @@ _DERIVED = ("title", "description", "category", "impact_score", "complexity_scor
     check_specs=sentences("achievements", CHECKS, blocking=["impact_score_within_bounds", "every_score_is_explained"]),
     output_required=False,
 )
-def achievements(
-    context: dg.AssetExecutionContext, config: DrainConfig, database: Database
-) -> Iterator[dg.MaterializeResult[Any]]:
+def achievements(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
     yield from drain_days(context, config, database, job(), CHECKS, rows_per_day=ROWS)

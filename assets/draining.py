@@ -23,6 +23,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)  # we stand on single
 DAYS = dg.DailyPartitionsDefinition(start_date="2005-01-01", end_offset=1)  # git's first year; today is a partition
 OWNERS = ["team:platform"]
 SENSOR_TAG = "dagster/sensor_name"
+Event = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
 class DrainConfig(dg.Config):
@@ -70,8 +71,8 @@ def drain_days(
     checks: Mapping[str, str],
     *,
     rows_per_day: str,
-) -> Iterator[dg.MaterializeResult[Any]]:
-    """Drains the run's days, then materialises them.
+) -> Iterator[Event]:
+    """Drains the run's days, then materialises and checks them.
 
     Days that still hold claimable rows when the time is up are not materialised: their rows wait for the next run.
     `rows_per_day` is a SELECT of (day, rows) between :first and :last.
@@ -81,6 +82,7 @@ def drain_days(
     done = _drain(context, config, database, job, days)
     if left := open_days(database.engine, job.asset, days):
         _materialise_drained(context, days, left)
+        yield from check(database, checks, _scope(context, days))
         return
     counts = _rows_per_day(database, rows_per_day, days)
     for day in context.partition_keys:
@@ -94,7 +96,7 @@ def drain_all(
     database: Database,
     job: Job[Any, Any],
     checks: Mapping[str, str],
-) -> Iterator[dg.MaterializeResult[Any]]:
+) -> Iterator[Event]:
     """Drains everything that waits for an unpartitioned asset."""
     done = _drain(context, config, database, job, None)
     with database.engine.connect() as connection:

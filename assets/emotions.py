@@ -1,11 +1,10 @@
 """Emotion trajectories: one current arc per post, with its segments and transitions."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
-from assets.draining import DAYS, OWNERS, DrainConfig, drain_days, sentences, table_metadata
+from assets.draining import DAYS, OWNERS, DrainConfig, Event, drain_days, sentences, table_metadata
 from resources.database import Database
 from threads_agent_dagster.db import tables
 from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES
@@ -64,7 +63,5 @@ ROWS = "SELECT day, count(*) AS rows FROM emotion_trajectories WHERE day BETWEEN
     ),
     output_required=False,
 )
-def emotion_trajectories(
-    context: dg.AssetExecutionContext, config: DrainConfig, database: Database
-) -> Iterator[dg.MaterializeResult[Any]]:
+def emotion_trajectories(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
     yield from drain_days(context, config, database, job(), CHECKS, rows_per_day=ROWS)

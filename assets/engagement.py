@@ -1,11 +1,10 @@
 """Engagement: what readers did with a post, as of its newest snapshot."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
-from assets.draining import DAYS, OWNERS, DrainConfig, drain_days, sentences, table_metadata
+from assets.draining import DAYS, OWNERS, DrainConfig, Event, drain_days, sentences, table_metadata
 from resources.database import Database
 from threads_agent_dagster.db import tables
 from threads_agent_dagster.work.engagement import CODE_VERSION, job
@@ -53,7 +52,5 @@ ROWS = "SELECT day, count(*) AS rows FROM post_engagement WHERE day BETWEEN :fir
     check_specs=sentences("post_engagement", CHECKS, blocking=["rates_follow_from_counts"]),
     output_required=False,
 )
-def post_engagement(
-    context: dg.AssetExecutionContext, config: DrainConfig, database: Database
-) -> Iterator[dg.MaterializeResult[Any]]:
+def post_engagement(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
     yield from drain_days(context, config, database, job(), CHECKS, rows_per_day=ROWS)

@@ -1,11 +1,10 @@
 """Experiments: the statistics of each variant, derived from append-only observations."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
-from assets.draining import OWNERS, DrainConfig, drain_all, sentences, table_metadata
+from assets.draining import OWNERS, DrainConfig, Event, drain_all, sentences, table_metadata
 from resources.database import Database
 from threads_agent_dagster.db import tables
 from threads_agent_dagster.work.experiments import CODE_VERSION, job
@@ -55,7 +54,5 @@ CHECKS = {
     ),
     check_specs=sentences("variant_performance", CHECKS, blocking=["successes_never_exceed_impressions"]),
 )
-def variant_performance(
-    context: dg.AssetExecutionContext, config: DrainConfig, database: Database
-) -> Iterator[dg.MaterializeResult[Any]]:
+def variant_performance(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
     yield from drain_all(context, config, database, job(), CHECKS)

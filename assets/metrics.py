@@ -1,12 +1,11 @@
 """Dashboard metrics: daily figures, folded from captured changes."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 from sqlalchemy import text
 
-from assets.draining import OWNERS, check, sentences, table_metadata
+from assets.draining import OWNERS, Event, check, sentences, table_metadata
 from resources.database import Database
 from threads_agent_dagster.db import tables
 from threads_agent_dagster.work.drain import Origin
@@ -45,7 +44,7 @@ CHECKS = {
     ),
     check_specs=sentences("dashboard_metrics", CHECKS),
 )
-def dashboard_metrics(context: dg.AssetExecutionContext, database: Database) -> Iterator[dg.MaterializeResult[Any]]:
+def dashboard_metrics(context: dg.AssetExecutionContext, database: Database) -> Iterator[Event]:
     folded = refresh(database.engine, Origin(context.run_id, CODE_VERSION))
     with database.engine.connect() as connection:
         rows = connection.execute(text("SELECT count(*) FROM dashboard_metrics_daily")).scalar_one()

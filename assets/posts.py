@@ -1,11 +1,10 @@
 """Posts: one per content task, in a persona's voice."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
-from assets.draining import DAYS, OWNERS, DrainConfig, drain_days, sentences, table_metadata
+from assets.draining import DAYS, OWNERS, DrainConfig, Event, drain_days, sentences, table_metadata
 from resources.database import Database
 from threads_agent_dagster.db import tables
 from threads_agent_dagster.work.posts import CODE_VERSION, job
@@ -47,7 +46,5 @@ ROWS = f"SELECT utc_day(ts) AS day, count(*) AS rows FROM posts WHERE {_RANGE} G
     check_specs=sentences("posts", CHECKS, blocking=["every_new_post_has_a_hook"]),
     output_required=False,
 )
-def posts(
-    context: dg.AssetExecutionContext, config: DrainConfig, database: Database
-) -> Iterator[dg.MaterializeResult[Any]]:
+def posts(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
     yield from drain_days(context, config, database, job(), CHECKS, rows_per_day=ROWS)

@@ -28,6 +28,7 @@ from threads_agent_dagster.work.drain import Job, Origin
 
 ASSET = "emotion_trajectories"
 CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
+BATCH_SIZE = 50  # some seconds with the accurate scorer: a run can end in time, and shows that it moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def job(code_version: str = CODE_VERSION, scorer_name: str = "accurate") -> Job[
         stale=stale,
         claimed=tasks.begin,
         dead=tasks.fail,
+        batch_size=BATCH_SIZE,
     )
 
 
