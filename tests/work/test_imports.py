@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from threads_agent_dagster.db import pending
+from threads_agent_dagster.db.pending import Priority
 from threads_agent_dagster.errors import InvalidInput, NotFound
 from threads_agent_dagster.work import achievements, emotions, engagement, experiments, imports
 from threads_agent_dagster.work.drain import Origin, drain
@@ -153,6 +155,23 @@ def test_each_headline_is_a_variant_and_a_post_with_its_figures(engine: Engine, 
     assert [row.engagement_rate for row in rows] == [0.07, 0.0, 0.1]
     assert [row.mean_performance for row in rows] == [0.07, 0.0, 0.1]
     assert imports.import_experiments(engine, experiments_csv).import_id is None
+
+
+def test_what_people_ask_for_goes_before_what_was_imported(
+    engine: Engine, checkout: Path, experiments_csv: Path
+) -> None:
+    imports.import_git(engine, checkout, NOW)
+    imports.import_experiments(engine, experiments_csv)
+    with engine.begin() as connection:
+        imported = dict(connection.execute(text("SELECT key, priority FROM pending")).all())
+        insert = text(
+            "INSERT INTO posts (persona_id, hook, body, ts) VALUES ('default', 'New', '', now()) RETURNING id"
+        )
+        key = f"post:{connection.execute(insert).scalar_one()}"
+        claimed = pending.claim(connection, "emotion_trajectories", None, limit=1, lease_seconds=30, again=False)
+    assert set(imported.values()) == {Priority.LOW}
+    assert claimed is not None
+    assert [row.key for row in claimed.rows] == [key]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, text
 
+from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.bulk import insert_rows, parameter
 from threads_agent_dagster.db.tables import imports
 
@@ -26,7 +27,8 @@ class Import:
 
 
 def begin(connection: Connection, kind: str, source: str, *, demo: bool) -> int:
-    """The id under which the rows to come are stored."""
+    """The id under which the rows to come are stored; the work they cause waits behind what people ask for."""
+    pending.defer(connection)
     statement = insert(imports).values(kind=kind, source=source, demo=demo).returning(imports.c.id)
     return int(connection.execute(statement).scalar_one())
 

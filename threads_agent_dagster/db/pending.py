@@ -95,6 +95,14 @@ def mark(
         )
 
 
+_DEFER = text(f"SET LOCAL threads_agent.priority = '{int(Priority.LOW)}'")
+
+
+def defer(connection: Connection) -> None:
+    """What the triggers mark in the rest of this transaction waits behind what others ask for."""
+    connection.execute(_DEFER)
+
+
 _CLAIMABLE = """asset = :asset AND dead_at IS NULL AND (lease_until IS NULL OR lease_until < clock_timestamp())
     AND (not_before IS NULL OR not_before < clock_timestamp())
     AND (cast(:first AS date) IS NULL OR day BETWEEN :first AND :last)"""

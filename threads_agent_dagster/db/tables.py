@@ -76,6 +76,8 @@ def _origin() -> list[Column[Any]]:
 
 # The queue: exactly what is not done yet.
 
+_TRANSACTION_PRIORITY = "COALESCE(NULLIF(current_setting('threads_agent.priority', true), ''), '1')::smallint"
+
 pending_change = Sequence("pending_change", metadata=metadata)
 
 pending = Table(
@@ -84,7 +86,7 @@ pending = Table(
     Column("asset", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("day", Date, nullable=False),
-    Column("priority", SmallInteger, nullable=False, server_default=text("1")),
+    Column("priority", SmallInteger, nullable=False, server_default=text(_TRANSACTION_PRIORITY)),
     Column("change", BigInteger, nullable=False, server_default=text("nextval('pending_change'::regclass)")),
     Column("claim", BigInteger),
     Column("attempts", Integer, nullable=False, server_default=text("0")),

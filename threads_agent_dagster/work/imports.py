@@ -66,7 +66,8 @@ def import_git(
         for batch in _batches(_changes(path, since, seen), BATCH):
             rows = [_commit_row(change, import_id, now) for change in batch]
             new = db.add_commits(connection, rows)
-            pending.mark(connection, "achievements", [(f"commit:{id_}", day) for id_, day in new.items()])
+            marked = [(f"commit:{id_}", day) for id_, day in new.items()]
+            pending.mark(connection, "achievements", marked, pending.Priority.LOW)
             seen.added += len(new)
             progress(seen.changes)
         seen.import_id = db.finish(connection, import_id, seen.added)
