@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from threads_agent_dagster.commands.jsonl import Answer, answer_lines
 from threads_agent_dagster.domain.hooks import Explanation, Offer, explain, predicted_logits
 
 app = typer.Typer(no_args_is_help=True)
@@ -17,7 +16,6 @@ app = typer.Typer(no_args_is_help=True)
 BATCH = 64  # offers held in memory at a time; texts that they share are embedded once
 LARGEST = 6  # effects shown per hook
 
-Item = tuple[str | int, Offer]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Add what moved each score.")]
 
 
@@ -29,47 +27,16 @@ def hooks() -> None:
 @app.command()
 def rank(with_reasons: ExplainOption = False) -> None:
     """Score competing hooks: {"id","hooks","body"} lines in, {"id","scores"} lines out; higher = expected to win."""
-    source = _Source()
-    answered = 0
-    for batch in _batched(source):
-        for answer in _answers(batch, with_reasons):
-            sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-        answered += len(batch)
-    if source.bad_lines:
-        sys.stderr.write(f"{source.bad_lines} bad lines, {answered} answered\n")
-        raise typer.Exit(1)
+    answer_lines(("id", "hooks", "body"), _offer, lambda offers: _answers(offers, with_reasons), BATCH)
 
 
-class _Source:
-    """The offers on stdin; lines that hold none are reported by number and counted."""
-
-    def __init__(self) -> None:
-        self.bad_lines = 0
-
-    def __iter__(self) -> Iterator[Item]:
-        for number, line in enumerate(sys.stdin.buffer, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield _item(line)
-            except (ValueError, RecursionError) as error:
-                self.bad_lines += 1
-                sys.stderr.write(f"line {number}: {error}\n")
-
-
-def _item(line: bytes) -> Item:
-    found = json.loads(line)
-    if not isinstance(found, dict):
-        raise ValueError('expected an object {"id", "hooks", "body"}')
-    key, hooks, body = found.get("id"), found.get("hooks"), found.get("body")
-    if isinstance(key, bool) or not isinstance(key, str | int):
-        raise ValueError("id must be a string or an integer")
+def _offer(found: dict[str, Any]) -> Offer:
+    hooks, body = found.get("hooks"), found.get("body")
     if not isinstance(hooks, list) or not all(isinstance(hook, str) for hook in hooks):
         raise ValueError("hooks must be a list of strings")
     if body is not None and not isinstance(body, str):
         raise ValueError("body must be a string, or null when there is none")
-    return key, Offer([_encodable(hook) for hook in hooks], _encodable(body or ""))
+    return Offer([_encodable(hook) for hook in hooks], _encodable(body or ""))
 
 
 def _encodable(text: str) -> str:
@@ -77,15 +44,9 @@ def _encodable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _batched(source: _Source) -> Iterator[list[Item]]:
-    items = iter(source)
-    while batch := list(itertools.islice(items, BATCH)):
-        yield batch
-
-
-def _answers(batch: list[Item], with_reasons: bool) -> Iterator[dict[str, Any]]:
-    for (key, offer), predicted in zip(batch, predicted_logits([offer for _, offer in batch]), strict=True):
-        answer: dict[str, Any] = {"id": key, "scores": [float(score) for score in predicted.mean]}
+def _answers(offers: Sequence[Offer], with_reasons: bool) -> Iterator[Answer]:
+    for offer, predicted in zip(offers, predicted_logits(offers), strict=True):
+        answer: Answer = {"scores": [float(score) for score in predicted.mean]}
         if with_reasons:
             answer["reasons"] = [_reason(explanation) for explanation in explain(offer.hooks, offer.body)]
         yield answer
