@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from threads_agent_dagster.api import (
     achievements,
     analytics,
+    docs,
     emotions,
     engagement,
     experiments,
@@ -46,12 +47,12 @@ def create_app(name: str, settings: Settings) -> FastAPI:
         title=name,
         description=__doc__,
         lifespan=_lifespan,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.settings = settings
     app.state.telemetry = telemetry.Telemetry()
-    for router in (health.router, *ROUTERS[name]):
+    for router in (health.router, docs.router, *ROUTERS[name]):
         app.include_router(router)
     app.add_api_route("/metrics", telemetry.metrics, tags=["health"], response_model=None)
     problems.install(app)

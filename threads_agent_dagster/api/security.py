@@ -14,12 +14,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from threads_agent_dagster.api import problems
+from threads_agent_dagster.api import docs, problems
 from threads_agent_dagster.errors import Forbidden, Unauthorized
 from threads_agent_dagster.work.api_keys import Principal, Role, verify
 
 # Probes, the scrape, the signed webhook (its signature is its key), and what describes the API.
-OPEN_PATHS = frozenset({"/health", "/livez", "/readyz", "/metrics", "/webhooks/github", "/docs", "/openapi.json"})
+OPEN_PATHS = docs.PATHS | {"/health", "/livez", "/readyz", "/metrics", "/webhooks/github", "/openapi.json"}
 BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
