@@ -16,6 +16,7 @@ import pytest
 
 from threads_agent_dagster.errors import Unavailable
 from threads_agent_dagster.local.home import Home, read_json
+from threads_agent_dagster.local.logs import older
 from threads_agent_dagster.local.ports import answers, free_ports, is_free
 from threads_agent_dagster.local.processes import end_marked, marked
 from threads_agent_dagster.local.services import Program
@@ -30,6 +31,16 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + LISTENS
 BEGETS = f"""
 import subprocess, sys
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+{LISTENS}
+"""
+CHATTERS = f"""
+import threading
+def chatter():
+    number = 0
+    while True:
+        print(f"line {{number}}", flush=True)
+        number += 1
+threading.Thread(target=chatter, daemon=True).start()
 {LISTENS}
 """
 FAILS = "print('the reason'); raise SystemExit(3)"
@@ -207,6 +218,24 @@ def test_what_a_crashed_program_left_is_ended_before_it_starts_again(supervisor:
         os.kill(victim, signal.SIGKILL)
         _until(lambda: program.pid != victim and answers(port))
     assert not before & {process.pid for process in marked(f"{home.key}/")}
+
+
+def test_a_log_is_begun_anew_once_it_is_too_large(home: Home) -> None:
+    port = free_ports(1)[0]
+    program = _program(home, "child", CHATTERS, port)
+    supervisor = Supervisor(home.state, print, largest_log=100_000)
+    supervisor.start([program])
+    with Watching(supervisor):
+        _until(lambda: older(program.log).exists())
+        _until(lambda: _last_number(program.log) > _last_number(older(program.log)))  # it is still written to
+    supervisor.stop()
+    assert older(program.log).stat().st_size > 100_000
+    assert b"\0" not in program.log.read_bytes()  # the writer went on at the new beginning
+
+
+def _last_number(log: Path) -> int:
+    complete = log.read_bytes().split(b"\n")[:-1]
+    return int(complete[-1].split()[1]) if complete else -1
 
 
 def test_a_second_listener_is_refused(supervisor: Supervisor, home: Home) -> None:

@@ -24,6 +24,10 @@ CANCEL = """
 mutation($ids: [String!]!) {
   terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }
 """
+POOLS = "{ instance { concurrencyLimits { concurrencyKey usingDefaultLimit } } }"
+LIMIT_POOL = """
+mutation($pool: String!, $limit: Int!) { setConcurrencyLimit(concurrencyKey: $pool, limit: $limit) { __typename } }
+"""
 
 
 class DagsterClient:
@@ -51,6 +55,13 @@ class DagsterClient:
         """Close runs whose worker is known to be dead, without asking it."""
         if run_ids:
             self._ask(CANCEL, {"ids": list(run_ids)})
+
+    def limit_pools(self, limits: Mapping[str, int]) -> None:
+        """Give each pool its limit, once: one that it has already, from here or from people, stays."""
+        known = self._ask(POOLS)["instance"]["concurrencyLimits"]
+        limited = {pool["concurrencyKey"] for pool in known if not pool["usingDefaultLimit"]}
+        for pool in limits.keys() - limited:
+            self._ask(LIMIT_POOL, {"pool": pool, "limit": limits[pool]})
 
     def _ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:

@@ -20,7 +20,8 @@ HEADER = (
 )
 
 MAX_RUNTIME_SECONDS = 3600
-POOL_LIMIT = 4  # steps that share one pool (openai, github, vectors) at a time
+POOL_LIMIT = 4  # steps that share a pool that is not named here
+POOL_LIMITS = {"openai": 4, "github": 2, "vectors": 1}  # Dagster keeps these in its database, not in dagster.yaml
 TICKS = {"skipped": 1, "success": 7, "failure": 30, "started": 7}  # days; a sensor ticks 17,000 times a day
 
 

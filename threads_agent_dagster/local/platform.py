@@ -145,6 +145,7 @@ class Platform:
             self._supervisor.start([programs.webserver()])
             require_definitions(programs.endpoints.dagster)
         client = DagsterClient(programs.endpoints.dagster)
+        client.limit_pools(dagster_home.POOL_LIMITS)
         client.mark_canceled(client.unfinished_runs())  # their workers ended with the last platform
         with self._report.step("Dagster's daemon"):
             self._supervisor.start([programs.daemon()])

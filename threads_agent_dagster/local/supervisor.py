@@ -17,6 +17,7 @@ import psutil
 
 from threads_agent_dagster.errors import ThreadsAgentError, Unavailable
 from threads_agent_dagster.local.home import write_json
+from threads_agent_dagster.local.logs import LARGEST_BYTES, bound
 from threads_agent_dagster.local.services import Service
 
 POLL_SECONDS = 0.2
@@ -52,9 +53,10 @@ class Watched:
 class Supervisor:
     """Looks after services from `start` to `stop`."""
 
-    def __init__(self, state: Path, report: Report) -> None:
+    def __init__(self, state: Path, report: Report, largest_log: int = LARGEST_BYTES) -> None:
         self._state = state
         self._report = report
+        self._largest_log = largest_log  # bytes
         self._watched: list[Watched] = []
 
     def start(self, services: Sequence[Service], ready_seconds: float = READY_SECONDS) -> None:
@@ -70,10 +72,11 @@ class Supervisor:
             self._await_ready(service, deadline)
 
     def watch(self, stop: Event) -> None:
-        """Restart what dies until `stop` is set."""
+        """Restart what dies and bound the logs until `stop` is set."""
         while not stop.wait(POLL_SECONDS):
             for watched in self._watched:
                 self._look_after(watched)
+                bound(watched.service.log, self._largest_log)
 
     def stop(self) -> None:
         """Stop everything, last started first."""
