@@ -25,9 +25,7 @@ mutation($ids: [String!]!) {
   terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }
 """
 POOLS = "{ instance { concurrencyLimits { concurrencyKey usingDefaultLimit } } }"
-LIMIT_POOL = """
-mutation($pool: String!, $limit: Int!) { setConcurrencyLimit(concurrencyKey: $pool, limit: $limit) { __typename } }
-"""
+LIMIT_POOL = "mutation($pool: String!, $limit: Int!) { setConcurrencyLimit(concurrencyKey: $pool, limit: $limit) }"
 
 
 class DagsterClient:
