@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, make_url, text
@@ -18,6 +21,7 @@ from threads_agent_dagster.local.postgres import EmbeddedPostgres
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 TEMPLATE = "template_migrated"
+NOBODY = 65534
 
 
 def _on(server_url: str, database: str) -> str:
@@ -92,3 +96,19 @@ def shared_data() -> Path:
             pytest.fail(f"the shared data folder {SHARED_DATA} is missing, and CI must not skip")
         pytest.skip("the shared data folder is not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def ordinary_user() -> tuple[str, dict[str, Any]]:
+    """Somebody who is not root, also where root runs the tests: a Python, and the arguments of Popen to become them."""
+    if os.geteuid() != 0:
+        return sys.executable, {}
+    become = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
+        try:  # the interpreter in use may lie in somebody's private home
+            subprocess.run([candidate, "-c", ""], check=True, cwd="/", capture_output=True, **become)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return candidate, become
+    pytest.fail(f"no Python {version} on this machine that an ordinary user may run")

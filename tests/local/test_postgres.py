@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -21,7 +22,6 @@ from threads_agent_dagster.local.postgres import EmbeddedPostgres
 from threads_agent_dagster.local.processes import end_server
 
 REPOSITORY = Path(__file__).parents[2]
-NOBODY = 65534
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -233,23 +233,11 @@ def test_data_below_a_private_folder_move_where_the_server_can_reach_them(tmp_pa
     assert not (private / "postgres").is_symlink()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run it as an ordinary user already")
-def test_it_runs_as_an_ordinary_user(folder: Path) -> None:
-    os.chown(folder, NOBODY, NOBODY)
-    owner, url = _owner(folder, _python_for(NOBODY), user=NOBODY, group=NOBODY, extra_groups=[])
+def test_it_runs_as_an_ordinary_user(folder: Path, ordinary_user: tuple[str, dict[str, Any]]) -> None:
+    python, become = ordinary_user
+    os.chown(folder, become.get("user", -1), become.get("group", -1))
+    owner, url = _owner(folder, python, **become)
     assert _value(url, "SELECT 1") == 1
-    assert (folder / "cluster").stat().st_uid == NOBODY
+    assert (folder / "cluster").stat().st_uid == folder.stat().st_uid != 0
     owner.communicate()
     assert owner.returncode == 0
-
-
-def _python_for(user: int) -> str:
-    """An interpreter of this version that the user may run; the one in use may lie in somebody's private home."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for candidate in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
-        try:
-            subprocess.run([candidate, "-c", ""], check=True, user=user, cwd="/", capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return candidate
-    pytest.skip(f"no Python {version} on this machine that an ordinary user may run")
