@@ -167,6 +167,17 @@ def test_after_a_killed_owner_the_next_one_takes_over(folder: Path) -> None:
     server.stop()
 
 
+def test_the_sockets_of_a_server_that_ended_after_its_owner_are_removed(folder: Path) -> None:
+    owner, url = _owner(folder)
+    sockets = Path(str(_value(url, "SHOW unix_socket_directories")))
+    owner.kill()
+    owner.wait()
+    end_server(folder / "cluster")
+    assert sockets.exists()
+    with EmbeddedPostgres(folder, fsync=False):
+        assert not sockets.exists()
+
+
 def test_a_recycled_process_id_harms_nobody(server: EmbeddedPostgres) -> None:
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)

@@ -17,8 +17,6 @@ from threads_agent_dagster.db import migrate, readiness
 
 router = APIRouter(tags=["health"])
 
-HEARTBEAT_SECONDS = 60.0
-
 
 class Health(Out):
     status: Literal["ok"]
@@ -72,6 +70,6 @@ def _migrations(revision: str | None) -> str:
 def _daemon(age: float | None) -> str:
     if age is None:
         return "no Dagster daemon has ever run on this database"
-    if age > HEARTBEAT_SECONDS:
+    if age > readiness.HEARTBEAT_SECONDS:
         return f"the Dagster daemon gave its last sign of life {age:.0f} s ago"
     return "ok"

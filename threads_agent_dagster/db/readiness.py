@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+HEARTBEAT_SECONDS = 60.0  # a Dagster daemon that is silent for longer does not work
+
 _TIMEOUT = text("SET LOCAL statement_timeout = '2s'")
 _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
 _REVISION = text("SELECT version_num FROM alembic_version")

@@ -13,7 +13,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from threads_agent_dagster.clients.dagster import DagsterClient
-from threads_agent_dagster.db import migrate
+from threads_agent_dagster.db import migrate, readiness
+from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError, ThreadsAgentError, Unavailable
 from threads_agent_dagster.local import dagster_home, schema
 from threads_agent_dagster.local.endpoints import SERVICES, read, supervisor_lives
@@ -69,7 +70,7 @@ def _running(home: Home) -> dict[str, Check]:
         "database": lambda: _database(read(home).database_url),
         "migrations": lambda: migrations(read(home).database_url),
         "code location": lambda: _code_location(read(home).dagster),
-        "daemon": lambda: _daemon(read(home).dagster),
+        "daemon": lambda: _daemon(read(home).database_url, home.log("daemon")),
     }
 
 
@@ -170,10 +171,17 @@ def _code_location(dagster_url: str) -> str:
     return "loaded"
 
 
-def _daemon(dagster_url: str) -> str:
-    silent = DagsterClient(dagster_url).silent_daemons()
-    if silent:
+def _daemon(database_url: str, log: Path) -> str:
+    schema.require_answer(database_url)
+    engine = make_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            age = readiness.heartbeat_age(connection)
+    finally:
+        engine.dispose()
+    if age is None or age > readiness.HEARTBEAT_SECONDS:
+        since = "ever came" if age is None else f"came for {age:.0f} s"
         raise Unavailable(
-            f"no heartbeat from {', '.join(silent)}; see logs/daemon.log below the home, or start it anew"
+            f"no heartbeat of Dagster's daemon {since}; see {log}, or end the platform and start it again"
         )
-    return "all heartbeats are recent"
+    return f"its last heartbeat came {age:.0f} s ago"

