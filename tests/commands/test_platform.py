@@ -52,6 +52,19 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     assert "dash_port" in done.stderr.lower()
 
 
+def test_a_home_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for command in ("up", "status", "down", "db check"):
+        done = _run(tmp_path, *command.split(), "--home", str(tmp_path / "file"))
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") <= 1
+    done = _run(tmp_path, "up", "--home", str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"threads-agent: the data cannot be kept in {tmp_path}/file (File exists); set THREADS_AGENT_HOME\n"
+    )
+
+
 def test_status_and_down_work_with_nothing_running(tmp_path: Path) -> None:
     status = _run(tmp_path, "status", "--json")
     assert status.returncode == 1

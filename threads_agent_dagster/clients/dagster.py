@@ -13,7 +13,7 @@ TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 LOCATIONS = """
 { workspaceOrError { __typename ... on Workspace { locationEntries {
-    name locationOrLoadError { __typename ... on PythonError { message } } } } } }
+    name locationOrLoadError { __typename ... on PythonError { message causes { message } } } } } } }
 """
 DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
 UNFINISHED = """
@@ -38,7 +38,7 @@ class DagsterClient:
         """Code locations that did not load, with the error of each."""
         entries = self._ask(LOCATIONS)["workspaceOrError"].get("locationEntries", [])
         states = {entry["name"]: entry["locationOrLoadError"] for entry in entries}
-        return {name: state["message"] for name, state in states.items() if state and "message" in state}
+        return {name: _first_cause(state) for name, state in states.items() if state and "message" in state}
 
     def silent_daemons(self) -> list[str]:
         """Daemons that should run and have sent no recent heartbeat."""
@@ -75,3 +75,9 @@ class DagsterClient:
             raise Unavailable(f"Dagster refused a query: {body['errors'][0]['message']}")
         data: dict[str, Any] = body["data"]
         return data
+
+
+def _first_cause(error: Mapping[str, Any]) -> str:
+    """Where Dagster's chain of messages begins, on one line."""
+    cause = [error, *error["causes"]][-1]
+    return " ".join(str(cause["message"]).split())

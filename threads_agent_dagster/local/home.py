@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threads_agent_dagster.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class Home:
@@ -62,12 +64,20 @@ class Home:
         return self.root / "github_webhook_secret"
 
     def create(self) -> None:
-        """Make the folders. As root, others may pass (not list): the account that runs PostgreSQL lives below."""
+        """Make the folders. Raises ConfigurationError where that is not possible.
+
+        As root, others may pass (not list): the account that runs PostgreSQL lives below.
+        """
         mode = 0o711 if os.geteuid() == 0 else 0o700
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(mode)
-        for folder in (self.dagster, self.logs, self.backups):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.chmod(mode)
+            for folder in (self.dagster, self.logs, self.backups):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data cannot be kept in {self.root} ({error.strerror}); set THREADS_AGENT_HOME"
+            ) from error
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
@@ -87,11 +97,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None when there is no such file."""
+    """The object in a file; None when there is no such file. Raises ConfigurationError for somebody else's."""
     try:
         text = path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise ConfigurationError(f"you may not read {path}; ask as its owner, or set THREADS_AGENT_HOME") from error
     value: dict[str, Any] = json.loads(text)
     return value
 
