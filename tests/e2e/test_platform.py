@@ -25,6 +25,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from threads_agent_dagster.db.engine import make_engine
+from threads_agent_dagster.local import dagster_home
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parent.parent.parent
@@ -162,6 +163,37 @@ def test_every_page_and_service_answers(up: Up) -> None:
     for page in ("/", "/achievements", "/experiments"):
         assert httpx.get(f"{up.endpoints['dash']}{page}", timeout=30).status_code == 200
     assert httpx.get(f"{up.endpoints['dash']}/assets/app.py").status_code == 404
+
+
+def test_each_pool_has_its_limit(up: Up) -> None:
+    pools = up.graphql("{ instance { concurrencyLimits { concurrencyKey limit } } }")["instance"]["concurrencyLimits"]
+    assert {pool["concurrencyKey"]: pool["limit"] for pool in pools} == dagster_home.POOL_LIMITS
+
+
+@pytest.mark.browser
+def test_an_api_describes_itself_without_any_other_server(up: Up) -> None:
+    with ThreadPoolExecutor(1) as apart:  # the browser's event loop is this thread's own
+        asked, complaints = apart.submit(_open_docs, up).result()
+    assert {url for url in asked if not url.startswith(up.endpoints["orchestrator"])} == set()
+    assert complaints == []  # the policy stands in nothing's way
+
+
+def _open_docs(up: Up) -> tuple[list[str], list[str]]:
+    """What the page asked for, and what the browser complained of, until an operation can be tried."""
+    from playwright.sync_api import sync_playwright
+
+    asked: list[str] = []
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(f"{up.endpoints['orchestrator']}/docs")
+        page.locator(".opblock-summary").first.click(timeout=60_000)
+        page.get_by_role("button", name="Try it out").first.wait_for(timeout=60_000)
+        browser.close()
+    return asked, complaints
 
 
 def test_a_task_becomes_a_post_an_arc_and_a_figure(up: Up) -> None:
