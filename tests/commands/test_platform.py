@@ -54,10 +54,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
 
 def test_a_home_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for command in ("up", "status", "down", "db check"):
-        done = _run(tmp_path, *command.split(), "--home", str(tmp_path / "file"))
-        assert "Traceback" not in done.stderr
-        assert done.stderr.count("\n") <= 1
+    assert _run(tmp_path, "status", "--home", str(tmp_path / "file")).stderr == ""
     done = _run(tmp_path, "up", "--home", str(tmp_path / "file"))
     assert done.returncode == 1
     assert done.stderr == (

@@ -198,6 +198,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_one_resumes(
     code, text = owner.run("up", "--detach", "--ports", "auto")
     assert code == 0, text
     assert _endpoints(owner)["dash"] in text
+    assert text.endswith("threads-agent down\n\n")
     assert owner.run("status")[0] == 0
     assert _execute(_endpoints(owner)["database_url"], "SELECT 1 FROM personas WHERE id = 'kept'")
     family = [psutil.Process(service["pid"]) for service in owner.status()["services"]]

@@ -31,6 +31,10 @@ from threads_agent_dagster.settings import Settings
 
 MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub's own limit
 POOL_SIZE = 10
+DESCRIPTION = (
+    "Every operation needs an API key: `Authorization: Bearer ta_…` or `X-API-Key: ta_…`. "
+    "What fails is answered as problem details (RFC 9457)."
+)
 
 ROUTERS: Mapping[str, Sequence[APIRouter]] = {
     "orchestrator": (tasks.router, inbox.router, posts.router, emotions.router, engagement.router, metrics.router),
@@ -45,7 +49,7 @@ def create_app(name: str, settings: Settings) -> FastAPI:
         raise ConfigurationError("the API needs a database: set DATABASE_URL, or start it with threads-agent up")
     app = FastAPI(
         title=name,
-        description=__doc__,
+        description=DESCRIPTION,
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,

@@ -19,6 +19,7 @@ from threads_agent_dagster.local.programs import environment
 from threads_agent_dagster.local.progress import Progress
 from threads_agent_dagster.settings import Settings
 
+POST = 'task add "what we shipped this week"'
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -36,7 +37,7 @@ def run(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
         if demo:
             with _watched(platform):
                 _load_demo(platform.home, ready.endpoints, progress)
-        progress.line(summary(platform.home, ready.endpoints, ready.new_key))
+        progress.line(summary(platform.home, ready.endpoints, ready.new_key, "Ctrl-C"))
         platform.watch(Event())
     except Stopped:
         progress.line("stopping")
@@ -66,7 +67,7 @@ def detach(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
             if child.poll() is not None:
                 raise Unavailable(f"it did not start; {log} ends with: {log.read_text().strip().splitlines()[-1]}")
             time.sleep(0.2)
-    progress.line(summary(home, read(home), None))
+    progress.line(summary(home, read(home), None, _command(home, "down")))
 
 
 def _is_ready(home: Home, pid: int) -> bool:
@@ -74,26 +75,26 @@ def _is_ready(home: Home, pid: int) -> bool:
     return process is not None and process.pid == pid and home.endpoints.exists()
 
 
-def summary(home: Home, endpoints: Endpoints, key: str | None) -> str:
-    """What people need next: the addresses, the key, and a first thing to try."""
+def summary(home: Home, endpoints: Endpoints, key: str | None, ending: str) -> str:
+    """What people need next: the addresses, the key, first things to try, and how to end it."""
     shown = f"{key}  (shown this once; kept in {home.api_key})" if key else f"in {home.api_key}"
     lines = ["", "The platform is ready.", f"  dashboard     {endpoints.dash}", f"  Dagster       {endpoints.dagster}"]
     lines += [f"  {name:13} {getattr(endpoints, name)}" for name in SERVICES[:3]]
     lines += [f"  API key       {shown}", f"  data          {home.root}", ""]
     lines += [
         "Try:",
-        "  threads-agent import git PATH     your own history as achievements",
-        f"  {_example(endpoints, home)}",
+        f"  your own history as achievements   {_command(home, 'import git PATH')}",
+        f"  a post                             {_command(home, POST)}",
+        f"  when something is odd              {_command(home, 'doctor')}",
+        f"  to end it                          {ending}",
     ]
-    return "\n".join([*lines, "  threads-agent doctor              when something is odd", ""])
+    return "\n".join([*lines, ""])
 
 
-def _example(endpoints: Endpoints, home: Home) -> str:
-    body = '{"type": "content.generation", "payload": {"topic": "what we shipped this week"}}'
-    return (
-        f'curl -H "Authorization: Bearer $(cat {home.api_key})" -H "Content-Type: application/json" '
-        f"-d '{body}' {endpoints.orchestrator}/task"
-    )
+def _command(home: Home, words: str) -> str:
+    """The command line; with --home where the settings would lead it elsewhere."""
+    usual = Settings().home.expanduser().absolute()
+    return f"threads-agent {words}" + ("" if home.root == usual else f" --home {home.root}")
 
 
 @contextmanager
