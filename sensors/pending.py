@@ -1,14 +1,26 @@
-"""The one sensor: asks for a run per chain and range of days while rows wait; plus what it observed of the inputs."""
+"""The one sensor: asks for a run per chain and range of days as soon as rows wait; plus what it observed of the inputs.
+
+It waits in LISTEN within its tick, and there are three copies that take turns, so that one is always listening.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from resources.database import database_url
-from threads_agent_dagster.db.pending import Waiting, waiting
+from threads_agent_dagster.dagster_fast.sensing import wait_for_work
+from threads_agent_dagster.db.pending import CHANNEL, Waiting, waiting
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+COPIES = 3
+WAIT_SECONDS = 50.0  # Dagster gives up on a tick after 60
+RECHECK_SECONDS = 2.0  # for what comes with time alone: leases that end, retries, chains that were busy
+TURN = 7_202_600_001  # PostgreSQL's number of the advisory lock; any that nobody else takes
 MOST_REQUESTS = 10
 BRIDGE = timedelta(days=31)  # a gap this short costs less than one more run
 CHAINS: Mapping[str, Sequence[str]] = {
@@ -82,36 +94,53 @@ def observations(found: Sequence[Waiting]) -> Iterator[dg.AssetObservation]:
             yield dg.AssetObservation(asset, partition=partition, metadata={"waiting_rows": one.rows})
 
 
-@dg.sensor(
-    jobs=chains,
-    minimum_interval_seconds=1,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="New tasks, GitHub deliveries, imports, edits and observations: whatever waits gets a run.",
-)
-def pending_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    found = _waiting()
-    busy = _busy_chains(context.instance)
-    wanted = [one for one in ranges(found) if one.chain not in busy]
-    if not wanted:
-        return dg.SkipReason(f"runs of {', '.join(sorted(busy))} are under way" if busy else "nothing waits")
+def _tick(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    from threads_agent_dagster.db.engine import make_engine
+
+    url = database_url()
+    engine = make_engine(url, pool_size=1, application="threads-agent-sensor")
+    try:
+        found = wait_for_work(
+            url,
+            CHANNEL,
+            WAIT_SECONDS,
+            TURN,
+            find=lambda _: _startable(engine, context.instance),
+            recheck_seconds=RECHECK_SECONDS,
+        )
+    finally:
+        engine.dispose()
+    if not found:
+        return dg.SkipReason("nothing waits that no run works on")
     minute = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M")
-    seen = [one for one in found if CHAIN_OF.get(one.asset) not in busy][:MOST_REQUESTS]
     return dg.SensorResult(
-        run_requests=[request(one, minute) for one in wanted[:MOST_REQUESTS]], asset_events=list(observations(seen))
+        run_requests=[request(one, minute) for one in ranges(found)[:MOST_REQUESTS]],
+        asset_events=list(observations(found[:MOST_REQUESTS])),
     )
 
 
-def _waiting() -> list[Waiting]:
-    from threads_agent_dagster.db.engine import make_engine
-
-    engine = make_engine(database_url(), pool_size=1, application="threads-agent-sensor")
-    try:
-        with engine.connect() as connection:
-            return waiting(connection)
-    finally:
-        engine.dispose()
+def _startable(engine: "Engine", instance: dg.DagsterInstance) -> list[Waiting]:
+    """What waits of the chains that have no unfinished run."""
+    with engine.connect() as connection:
+        found = waiting(connection)
+    busy = _busy_chains(instance) if found else set()
+    return [one for one in found if one.asset in CHAIN_OF and CHAIN_OF[one.asset] not in busy]
 
 
 def _busy_chains(instance: dg.DagsterInstance) -> set[str]:
     unfinished = dg.RunsFilter(statuses=_UNFINISHED)
     return {run.job_name for run in instance.get_runs(unfinished)} & set(CHAINS)
+
+
+pending_work = [
+    dg.SensorDefinition(
+        name=f"pending_work_{copy}",
+        evaluation_fn=_tick,
+        jobs=chains,
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="New tasks, GitHub deliveries, imports, edits and observations: whatever waits gets a run at once. "
+        f"One of {COPIES} that take turns to listen.",
+    )
+    for copy in range(1, COPIES + 1)
+]

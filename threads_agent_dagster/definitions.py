@@ -22,7 +22,7 @@ defs = dg.Definitions(
         metrics.dashboard_metrics,
     ],
     jobs=[*chains, metrics_job],
-    sensors=[pending_work],
+    sensors=pending_work,
     schedules=[metrics_refresh],
     resources={"database": Database()},
     executor=dg.in_process_executor,

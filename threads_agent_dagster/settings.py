@@ -56,7 +56,9 @@ class Settings(BaseSettings):
         30.0, gt=0, description="s; a claim that is not renewed for this long is given to others"
     )
     run_launcher: str = Field(
-        "default", pattern="^(default|fast)$", description="default (Dagster's own) or fast (warm run host)"
+        "fast",
+        pattern="^(default|fast)$",
+        description="fast (warm run host and pooled storage) or default (Dagster's)",
     )
     alert_webhook_url: SecretStr | None = Field(
         None, description="URL that failed runs are posted to; empty = log only"

@@ -57,6 +57,11 @@ def test_one_request_per_range_and_minute() -> None:
     assert asked.tags["dagster/asset_partition_range_end"] == "2026-01-01"
 
 
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensor, "WAIT_SECONDS", 0.2)
+
+
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.ephemeral()
@@ -65,8 +70,7 @@ def instance() -> dg.DagsterInstance:
 def _tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
     from threads_agent_dagster.definitions import defs
 
-    context = dg.build_sensor_context(instance, repository_def=defs.get_repository_def())
-    result = sensor.pending_work(context)
+    result = sensor.pending_work[0](dg.build_sensor_context(instance, repository_def=defs.get_repository_def()))
     assert isinstance(result, dg.SensorResult | dg.SkipReason)
     return result
 

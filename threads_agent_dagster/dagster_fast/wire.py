@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def _connect(path: Path, patience: float) -> socket.socket:
     while True:
         connection = _socket()
         try:
-            connection.connect(str(path))
+            with _short(path) as address:
+                connection.connect(address)
             return connection
         except OSError as error:
             connection.close()
@@ -59,12 +62,23 @@ def listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = _socket()
     try:
-        listener.bind(str(path))
-    except OSError as error:  # the kernel allows 107 bytes
+        with _short(path) as address:
+            listener.bind(address)
+    except OSError as error:
         raise ConfigurationError(f"cannot listen at {path}: {error}") from error
     path.chmod(0o600)
     listener.listen(1024)
     return listener
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The path by way of its folder's descriptor: the kernel takes no more than 107 bytes."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def send(connection: socket.socket, message: Mapping[str, Any]) -> None:

@@ -18,6 +18,9 @@ MAX_ATTEMPTS = 5
 CHANNEL = "pending"
 
 
+CHANNEL = "pending"  # what a trigger notifies when rows are marked
+
+
 class Priority(IntEnum):
     """Smaller goes first; a level is worth a million later arrivals, so that nothing starves."""
 

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 from pydantic import SecretStr
 
 from threads_agent_dagster.clients.dagster import DagsterClient
+from threads_agent_dagster.dagster_fast import wire
 from threads_agent_dagster.errors import Unavailable
 from threads_agent_dagster.local import dagster_home
 from threads_agent_dagster.local.endpoints import Endpoints
@@ -20,6 +22,7 @@ from threads_agent_dagster.local.services import Program
 from threads_agent_dagster.settings import Settings, variable_name
 
 PROBE_SECONDS = 2.0
+LISTENING_GRACE_SECONDS = 3.0  # a sensor may wait for work for 50 s; to cut its tick short loses nothing
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -49,21 +52,27 @@ class Programs:
         )
 
     def code(self) -> Program:
-        """Dagster's code server, which also starts the runs."""
+        """Dagster's code server, which also executes the runs when `run_launcher` is `default`."""
         arguments = ["code-server", "start", "-m", dagster_home.DEFINITIONS, "--host", LOOPBACK]
         arguments += ["--port", str(self.code_port), "--location-name", dagster_home.LOCATION]
         arguments += ["--working-directory", str(self.home.dagster)]
         program = self._python(
             "code", "dagster", *arguments, ports=[self.code_port], ready=lambda: answers(self.code_port)
         )
-        program.after_end = self._close_orphaned_runs
+        program.grace_seconds = LISTENING_GRACE_SECONDS
+        if self.settings.run_launcher == "default":
+            program.after_end = self._close_orphaned_runs
         return program
 
     def run_host(self) -> Program:
         """The warm process that forks a worker for each run, when `run_launcher` is `fast`."""
         socket = dagster_home.run_socket(self.home)
         arguments = ["--socket", str(socket), "--module", dagster_home.DEFINITIONS]
-        return self._python("run-host", "threads_agent_dagster.dagster_fast.run_host", *arguments, ready=socket.exists)
+        program = self._python(
+            "run-host", "threads_agent_dagster.dagster_fast.run_host", *arguments, ready=lambda: _is_warm(socket)
+        )
+        program.outlived = True
+        return program
 
     def webserver(self) -> Program:
         """Dagster's UI and GraphQL API."""
@@ -80,7 +89,9 @@ class Programs:
     def daemon(self) -> Program:
         """Dagster's daemon: sensors, schedules, backfills, run monitoring."""
         arguments = ["run", "-w", str(dagster_home.workspace_file(self.home))]
-        return self._python("daemon", "dagster._daemon", *arguments, ready=self._daemon_beats)
+        program = self._python("daemon", "dagster._daemon", *arguments, ready=self._daemon_beats)
+        program.grace_seconds = LISTENING_GRACE_SECONDS
+        return program
 
     def dash(self) -> Program:
         """The dashboard."""
@@ -122,6 +133,15 @@ def _succeeds(url: str) -> bool:
         return httpx.get(url, timeout=PROBE_SECONDS).is_success
     except httpx.HTTPError:
         return False
+
+
+def _is_warm(socket: Path) -> bool:
+    """Whether the run host answers; it listens while it still imports."""
+    try:
+        wire.ask(socket, {"op": "status", "run_id": ""}, patience=0.0, timeout=PROBE_SECONDS)
+    except Unavailable:
+        return False
+    return True
 
 
 def require_definitions(dagster_url: str) -> None:

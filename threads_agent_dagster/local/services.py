@@ -58,6 +58,7 @@ class Program:
     host: str = "127.0.0.1"
     grace_seconds: float = 10.0
     after_end: Callable[[], None] | None = None  # what must be put right when it died, before it starts again
+    outlived: bool = False  # its children go on without it, and it knows them again when it is restarted
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -71,7 +72,8 @@ class Program:
     def start(self) -> None:
         """Start it, after ending what an earlier life left: two listeners on one port would share its requests."""
         if self._process is not None:
-            self.stop()
+            if not self.outlived:
+                self.stop()
             if self.after_end is not None:
                 self.after_end()
         self._refuse_second_listener()
