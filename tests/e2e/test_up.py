@@ -105,6 +105,8 @@ def _person(python: str, become: dict[str, Any]) -> Iterator[Person]:
     for package in PACKAGES:
         (person.folder / "installed" / package).symlink_to(ROOT / package)
     yield person
+    if person.data.state.exists():  # a test failed before its end
+        person.run("down")
     end_marked(f"{person.data.key}/", 5)
     end_server(person.data.postgres / "cluster")
     shutil.rmtree(person.folder)
@@ -124,8 +126,8 @@ def up(owner: Person) -> Iterator[subprocess.Popen[bytes]]:
         _until("the platform to be ready", is_ready)
         yield process
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.wait(SECONDS)
 
 
 def _until(what: str, condition: Callable[[], bool]) -> None:
