@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
@@ -19,6 +21,7 @@ from threads_agent_dagster.local.programs import environment
 from threads_agent_dagster.local.progress import Progress
 from threads_agent_dagster.settings import Settings
 
+PROGRAM = "threads-agent"
 POST = 'task add "what we shipped this week"'
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -94,7 +97,15 @@ def summary(home: Home, endpoints: Endpoints, key: str | None, ending: str) -> s
 def _command(home: Home, words: str) -> str:
     """The command line; with --home where the settings would lead it elsewhere."""
     usual = Settings().home.expanduser().absolute()
-    return f"threads-agent {words}" + ("" if home.root == usual else f" --home {home.root}")
+    return f"{_program()} {words}" + ("" if home.root == usual else f" --home {home.root}")
+
+
+def _program() -> str:
+    """`threads-agent`, with its folder where a shell would not find it."""
+    script = Path(sys.executable).with_name(PROGRAM)
+    if shutil.which(PROGRAM) or not script.exists():
+        return PROGRAM
+    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 @contextmanager
