@@ -30,7 +30,7 @@ CHAINS: Mapping[str, Sequence[str]] = {
 }
 CHAIN_OF = {asset: chain for chain, assets in CHAINS.items() for asset in assets if asset != "dashboard_metrics"}
 UNPARTITIONED = {"experiments_chain"}
-OBSERVED = {"posts": "tasks", "achievements": "github_deliveries", "variant_performance": "observations"}
+OBSERVED = {"task": "tasks", "inbox": "github_deliveries", "commit": "git_commits", "variant": "observations"}
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -89,7 +89,7 @@ def request(one: Range, minute: str) -> dg.RunRequest:
 def observations(found: Sequence[Waiting]) -> Iterator[dg.AssetObservation]:
     """What waits of each input table, day by day."""
     for one in found:
-        if (asset := OBSERVED.get(one.asset)) is not None:
+        if (asset := OBSERVED.get(one.kind)) is not None:
             partition = None if one.asset == "variant_performance" else one.day.isoformat()
             yield dg.AssetObservation(asset, partition=partition, metadata={"waiting_rows": one.rows})
 

@@ -16,7 +16,7 @@ from threads_agent_dagster.db.pending import Waiting
 
 
 def _waiting(asset: str, day: date, rows: int = 1, newest: int = 1) -> Waiting:
-    return Waiting(asset, day, rows, newest)
+    return Waiting(asset, day, rows, newest, "kind")
 
 
 def test_neighbouring_days_of_a_chain_are_one_range() -> None:
@@ -82,12 +82,13 @@ def test_a_tick_asks_for_what_waits_and_observes_the_inputs(
     assert isinstance(_tick(instance), dg.SkipReason)
     with engine.begin() as connection:
         pending.mark(connection, "posts", [("task:1", date(2026, 1, 1)), ("task:2", date(2026, 1, 1))])
+        keys = ("inbox:1", "commit:1", "commit:2", "commit:3", "achievement:1")
+        pending.mark(connection, "achievements", [(key, date(2026, 1, 1)) for key in keys])
     result = _tick(instance)
     assert isinstance(result, dg.SensorResult)
-    assert [asked.job_name for asked in result.run_requests or []] == ["content_chain"]
-    (observed,) = result.asset_events
-    assert observed.asset_key == dg.AssetKey("tasks")
-    assert observed.metadata["waiting_rows"].value == 2
+    assert {asked.job_name for asked in result.run_requests or []} == {"content_chain", "achievements_chain"}
+    observed = {event.asset_key.to_user_string(): event.metadata["waiting_rows"].value for event in result.asset_events}
+    assert observed == {"tasks": 2, "github_deliveries": 1, "git_commits": 3}
 
 
 def test_a_chain_with_an_unfinished_run_is_left_alone(

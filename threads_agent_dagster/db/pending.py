@@ -59,12 +59,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Claimable rows of one asset and day; `newest` is the largest change among them."""
+    """Claimable rows of one asset and day whose keys begin with `kind:`; `newest` is the largest change among them."""
 
     asset: str
     day: date
     rows: int
     newest: int
+    kind: str
 
 
 REMARK = """ON CONFLICT (asset, key) DO UPDATE SET
@@ -260,15 +261,15 @@ def redrive(connection: Connection, asset: str | None = None, key: str | None = 
 
 
 _WAITING = text(
-    "SELECT asset, day, count(*) AS rows, max(change) AS newest FROM pending "
+    "SELECT asset, day, split_part(key, ':', 1) AS kind, count(*) AS rows, max(change) AS newest FROM pending "
     "WHERE dead_at IS NULL AND (lease_until IS NULL OR lease_until < clock_timestamp()) "
-    "AND (not_before IS NULL OR not_before < clock_timestamp()) GROUP BY asset, day ORDER BY asset, day"
+    "AND (not_before IS NULL OR not_before < clock_timestamp()) GROUP BY asset, day, kind ORDER BY asset, day"
 )
 
 
 def waiting(connection: Connection) -> list[Waiting]:
-    """What could be claimed now, by asset and day."""
-    return [Waiting(row.asset, row.day, row.rows, row.newest) for row in connection.execute(_WAITING)]
+    """What could be claimed now, by asset, day and kind of key."""
+    return [Waiting(row.asset, row.day, row.rows, row.newest, row.kind) for row in connection.execute(_WAITING)]
 
 
 _OPEN_DAYS = text(f"SELECT DISTINCT day FROM pending WHERE {_CLAIMABLE}")
