@@ -20,6 +20,13 @@ def bound(log: Path, largest: int = LARGEST_BYTES) -> None:
     The writer holds the file open for appending and goes on in the same file, so it is emptied, not renamed. What is
     written between the copy and that is lost.
     """
-    if log.exists() and log.stat().st_size > largest:
+    try:
+        if log.stat().st_size <= largest:
+            return
+    except FileNotFoundError:
+        return
+    try:
         shutil.copy(log, older(log))
-        os.truncate(log, 0)
+    except OSError:  # a full disk, say: room counts for more than old lines then
+        older(log).unlink(missing_ok=True)
+    os.truncate(log, 0)
