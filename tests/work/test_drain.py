@@ -138,7 +138,7 @@ def test_redrive_revives_the_dead(engine: Engine, recorder: Recorder) -> None:
     _mark(engine, "bad")
     _drain(engine, recorder.job)
     with engine.begin() as connection:
-        assert pending.redrive(connection, "toy") == 1
+        assert len(pending.redrive(connection, "toy")) == 1
     recorder.job = replace(recorder.job, compute=lambda keys: {key: key for key in keys})
     assert _drain(engine, recorder.job).stored == 1
     assert _rows(engine) == {}

@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from threads_agent_dagster.api import (
     achievements,
     analytics,
+    dead_letters,
     docs,
     emotions,
     engagement,
@@ -37,7 +38,15 @@ DESCRIPTION = (
 )
 
 ROUTERS: Mapping[str, Sequence[APIRouter]] = {
-    "orchestrator": (tasks.router, inbox.router, posts.router, emotions.router, engagement.router, metrics.router),
+    "orchestrator": (
+        tasks.router,
+        inbox.router,
+        posts.router,
+        emotions.router,
+        engagement.router,
+        metrics.router,
+        dead_letters.router,
+    ),
     "achievements": (achievements.router, portfolio.router, analytics.router, inbox.router),
     "prompts": (variants.router, experiments.router),
 }

@@ -249,15 +249,16 @@ def postpone(connection: Connection, batch: Batch, error: str, seconds: float) -
 
 
 _REDRIVE = text(
-    "UPDATE pending SET dead_at = NULL, attempts = 0, not_before = NULL, change = nextval('pending_change') "
+    "UPDATE pending SET dead_at = NULL, attempts = 0, not_before = NULL, error = NULL, "
+    "change = nextval('pending_change') "
     "WHERE dead_at IS NOT NULL AND (cast(:asset AS text) IS NULL OR asset = :asset) "
-    "AND (cast(:key AS text) IS NULL OR key = :key)"
+    "AND (cast(:key AS text) IS NULL OR key = :key) RETURNING key"
 )
 
 
-def redrive(connection: Connection, asset: str | None = None, key: str | None = None) -> int:
-    """Revives dead rows, all or those named; returns how many."""
-    return connection.execute(_REDRIVE, {"asset": asset, "key": key}).rowcount
+def redrive(connection: Connection, asset: str | None = None, key: str | None = None) -> list[str]:
+    """Revives dead rows, all or those named; returns their keys."""
+    return list(connection.execute(_REDRIVE, {"asset": asset, "key": key}).scalars())
 
 
 _WAITING = text(

@@ -53,6 +53,19 @@ def fail(connection: Connection, dead: Mapping[str, str]) -> None:
         connection.execute(_FAIL, {"ids": list(errors), "errors": list(errors.values())})
 
 
+_REQUEUE = text("""
+    UPDATE tasks SET status = 'queued', completed_at = NULL, error_message = NULL
+    WHERE id = ANY(:ids) AND status = 'failed'
+""")
+
+
+def requeue(connection: Connection, keys: Iterable[str]) -> None:
+    """Marks the failed tasks among the pending keys as queued."""
+    ids = [task_id(key) for key in keys if key.startswith(_PREFIX)]
+    if ids:
+        connection.execute(_REQUEUE, {"ids": ids})
+
+
 def task_id(key: str) -> int:
     """The id in `task:<id>`."""
     return int(key.removeprefix(_PREFIX))
