@@ -83,6 +83,14 @@ def test_a_python_that_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         doctor.checks(Settings(home=tmp_path))["python"]()
 
 
+def test_definitions_that_load_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "assets" / "__init__.py", "import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "LOAD_SECONDS", 1)
+    with pytest.raises(Unavailable, match="does not load within 1 s; give the machine time"):
+        doctor.checks(Settings(home=tmp_path))["definitions"]()
+
+
 def test_a_server_that_does_not_answer_and_a_taken_port(tmp_path: Path) -> None:
     url = f"postgresql://somebody:canary@127.0.0.1:{free_ports(1)[0]}/d"
     with socket.create_server(("127.0.0.1", 0)) as taken:

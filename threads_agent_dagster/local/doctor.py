@@ -127,14 +127,19 @@ def _definitions() -> str:
     """Load them in a fresh interpreter: this one must stay light and may have imported them already."""
     code = f"import importlib; importlib.import_module({dagster_home.DEFINITIONS!r}).defs"
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "DAGSTER_DISABLE_TELEMETRY": "yes"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LOAD_SECONDS,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LOAD_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"{dagster_home.DEFINITIONS} does not load within {LOAD_SECONDS} s; give the machine time and ask again"
+        ) from None
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise ConfigurationError(f"{dagster_home.DEFINITIONS} does not load ({reason[0]}); install the package again")
