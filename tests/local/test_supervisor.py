@@ -191,6 +191,24 @@ def test_a_crash_is_reported_and_repaired(supervisor: Supervisor, home: Home, sa
     assert said[1] == "child runs again"
 
 
+@pytest.mark.parametrize("outlived", [False, True])
+def test_children_end_with_a_program_unless_they_outlive_it(
+    supervisor: Supervisor, home: Home, *, outlived: bool
+) -> None:
+    port = free_ports(1)[0]
+    program = _program(home, "child", BEGETS, port)
+    program.outlived = outlived
+    supervisor.start([program])
+    victim = program.pid
+    (grandchild,) = psutil.Process(victim).children()
+    with Watching(supervisor):
+        psutil.Process(victim).kill()
+        _until(lambda: program.pid != victim and answers(port))
+    assert (grandchild in marked(f"{home.key}/")) == outlived
+    supervisor.stop()
+    assert marked(f"{home.key}/") == []
+
+
 def test_the_delay_grows_while_it_keeps_dying(supervisor: Supervisor, home: Home, said: list[str]) -> None:
     port = free_ports(1)[0]
     once = home.root / "once"
