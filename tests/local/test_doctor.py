@@ -24,6 +24,7 @@ from threads_agent_dagster.local.home import Home, write_json
 from threads_agent_dagster.local.ports import free_ports
 from threads_agent_dagster.settings import Settings
 
+pytestmark = pytest.mark.timeout(900)  # each call loads the definitions in a process of its own
 SERVICES = ("ORCHESTRATOR", "ACHIEVEMENTS", "PROMPTS", "DAGSTER", "DASH")
 NO_PORTS = {f"THREADS_AGENT_{name}_PORT": "0" for name in SERVICES}
 
@@ -128,7 +129,7 @@ def dagster_url(tmp_path: Path) -> Iterator[str]:
     with subprocess.Popen(command, env=environment, cwd=tmp_path, **quiet) as server:
         try:
             url = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 180
+            deadline = time.monotonic() + 300
             while not _answers(f"{url}/server_info"):
                 assert server.poll() is None
                 assert time.monotonic() < deadline
