@@ -18,10 +18,10 @@ from sqlalchemy import Connection, Engine, text
 from threads_agent_dagster.db import pending
 
 ASSET, DAY = "machine", date(2026, 1, 1)
-KEYS = ("a", "b", "c")
+KEYS = ("a", "b")
 PROFILE = settings(
-    max_examples=25,
-    stateful_step_count=25,
+    max_examples=30,
+    stateful_step_count=30,
     deadline=None,
     derandomize=True,
     database=None,
@@ -56,24 +56,30 @@ class Queue(RuleBasedStateMachine):
             pending.mark(connection, ASSET, [(key, DAY)])
         self.inputs[key] += 1
 
-    @rule(again=st.booleans(), limit=st.integers(1, 3))
-    def claim(self, again: bool, limit: int) -> None:
-        with self._begin() as connection:
-            batch = pending.claim(connection, ASSET, None, limit=limit, lease_seconds=3600, again=again)
-        if batch is not None:
-            assert len(batch.rows) <= (1 if again else limit)
-            self.held.append((batch, {row.key: self.inputs[row.key] for row in batch.rows}))
+    @rule(limit=st.integers(1, 2))
+    def claim(self, limit: int) -> None:
+        """Fresh rows, else one that was tried before, as a drain does."""
+        for again in (False, True):
+            with self._begin() as connection:
+                batch = pending.claim(connection, ASSET, None, limit=limit, lease_seconds=3600, again=again)
+            if batch is not None:
+                assert len(batch.rows) <= (1 if again else limit)
+                self.held.append((batch, {row.key: self.inputs[row.key] for row in batch.rows}))
+                return
 
     @rule()
     def time_passes(self) -> None:
+        """Every lease ends, every pause is over, what was tried too often is dead and revived."""
         with self._begin() as connection:
             connection.execute(EXPIRE, {"asset": ASSET})
+            pending.bury_exhausted(connection, ASSET)
+            pending.redrive(connection, ASSET)
             connection.execute(WAIT, {"asset": ASSET})
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def store(self, data: st.DataObject) -> None:
-        batch, read = self._take(data)
+    @rule(which=st.integers(0, 9))
+    def store(self, which: int) -> None:
+        batch, read = self.held.pop(which % len(self.held))
         with self._begin() as connection:
             ours = pending.fence(connection, batch, list(read))
             for key in ours:
@@ -82,25 +88,11 @@ class Queue(RuleBasedStateMachine):
             pending.finish(connection, batch, ours)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), final=st.booleans())
-    def fail(self, data: st.DataObject, final: bool) -> None:
-        batch, read = self._take(data)
+    @rule(which=st.integers(0, 9), final=st.booleans())
+    def fail(self, which: int, final: bool) -> None:
+        batch, read = self.held.pop(which % len(self.held))
         with self._begin() as connection:
             pending.fail(connection, batch, dict.fromkeys(read, ("broken", final)))
-
-    @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def crash(self, data: st.DataObject) -> None:
-        self._take(data)
-
-    @rule()
-    def redrive(self) -> None:
-        with self._begin() as connection:
-            pending.bury_exhausted(connection, ASSET)
-            pending.redrive(connection, ASSET)
-
-    def _take(self, data: st.DataObject) -> tuple[pending.Batch, dict[str, int]]:
-        return self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
 
     @invariant()
     def what_is_not_stored_is_in_the_queue(self) -> None:
@@ -112,17 +104,28 @@ class Queue(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever happened, one healthy worker then does all that is left."""
+        self.held.clear()
         self.time_passes()
-        self.redrive()
-        for again in (False, True, True, True):
-            self.claim(again, 3)
+        for _ in KEYS:
+            self.claim(len(KEYS))
             if self.held:
-                batch, read = self.held.pop()
-                with self._begin() as connection:
-                    ours = pending.fence(connection, batch, list(read))
-                    self.stored |= {key: read[key] for key in ours}
-                    pending.finish(connection, batch, ours)
+                self.store(0)
         assert self.stored == self.inputs
+
+
+def test_a_zombie_with_older_input_is_refused(engine: Engine) -> None:
+    """The order that chance finds too rarely, so that a fence without its token is always seen."""
+    queue = type("QueueOnThisDatabase", (Queue,), {"engine": engine})()
+    queue.edit("a")
+    queue.claim(1)
+    queue.edit("a")
+    queue.time_passes()
+    queue.claim(1)
+    queue.store(1)
+    queue.edit("a")  # the row is there again
+    queue.store(0)
+    queue.what_is_not_stored_is_in_the_queue()
+    queue.teardown()
 
 
 def test_the_queue_is_right_in_any_order(engine: Engine) -> None:
