@@ -11,7 +11,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +101,40 @@ def subjects() -> dict[str, Subject]:
     return {side.name: side for side in sides}
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Sides that run at the same time, the subject first, and the goals of its ratios to the others.
+
+    Every deployment that merely stands by takes time from the others, so only those that are compared are up.
+    """
+
+    what: str
+    subject: str
+    peers: Mapping[str, Limit | None]
+    rounds: int = 5
+
+
+EVENT_TO_SUCCESS = "event → run SUCCESS, one asset"
+COMPARISONS = (
+    Comparison(
+        EVENT_TO_SUCCESS, "ours", {"best stock": Limit(at_most=1 / 8), "Dagster's defaults": Limit(at_most=1 / 15)}
+    ),
+    Comparison(f"{EVENT_TO_SUCCESS}, heavy imports", "ours, heavy imports", {"best stock, heavy imports": None}),
+    Comparison("heavy / light imports", "ours, heavy imports", {"ours": Limit(at_most=1.1)}, rounds=15),
+)
+SMOKE = Comparison(EVENT_TO_SUCCESS, "ours", {"best stock": None}, rounds=1)
+
+
 def run(size: Size) -> list[Row]:
-    rounds = 5 if size is Size.FULL else 1
+    return [row for comparison in (COMPARISONS if size is Size.FULL else [SMOKE]) for row in _compare(comparison)]
+
+
+def _compare(comparison: Comparison) -> list[Row]:
     every = subjects()
-    chosen = every if size is Size.FULL else {name: every[name] for name in ("ours", "best stock")}
+    sides = [every[name] for name in (comparison.subject, *comparison.peers)]
     with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as url, ExitStack() as stack:
-        taken = _measure(stack, Path(folder), url, list(chosen.values()), rounds)
-    return [row for row in _rows(taken, rounds) if row is not None]
+        taken = _measure(stack, Path(folder), url, sides, comparison.rounds)
+    return [_row(comparison, peer, taken) for peer in comparison.peers]
 
 
 def _measure(stack: ExitStack, folder: Path, url: str, sides: Sequence[Subject], rounds: int) -> dict[str, list[float]]:
@@ -153,29 +180,16 @@ def _react(deployment: Deployment, connection: psycopg.Connection[Any], pause: f
     return time.perf_counter() - started
 
 
-def _rows(taken: dict[str, list[float]], rounds: int) -> list[Row | None]:
-    what = "event → run SUCCESS, one asset"
-    return [
-        _row(taken, what, "ours", "best stock", Limit(at_most=1 / 8), rounds),
-        _row(taken, what, "ours", "Dagster's defaults", Limit(at_most=1 / 15), rounds),
-        _row(taken, f"{what}, heavy imports", "ours, heavy imports", "best stock, heavy imports", None, rounds),
-        _row(taken, "heavy / light imports", "ours, heavy imports", "ours", Limit(at_most=1.1), rounds),
-    ]
-
-
-def _row(
-    taken: dict[str, list[float]], what: str, subject: str, peer: str, limit: Limit | None, rounds: int
-) -> Row | None:
-    if subject not in taken or peer not in taken:
-        return None
+def _row(comparison: Comparison, peer: str, taken: dict[str, list[float]]) -> Row:
+    subject = taken[comparison.subject]
     return Row(
         goal="P1",
-        what=what,
+        what=comparison.what,
         unit="s",
-        value=statistics.median(taken[subject]),
+        value=statistics.median(subject),
         peer_name=peer,
         peer=statistics.median(taken[peer]),
-        ratio=paired_ratio(taken[subject], taken[peer]),
-        limit=limit,
-        samples=rounds,
+        ratio=paired_ratio(subject, taken[peer]),
+        limit=comparison.peers[peer],
+        samples=comparison.rounds,
     )
