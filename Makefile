@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q pyproject.toml
 
-.PHONY: run check test bench bench-smoke browser lock
+.PHONY: run check test bench bench-smoke chaos browser lock
 
 run: $(VENV)/run.stamp ## the whole platform with demo data on this machine
 	$(BIN)/threads-agent up --demo
@@ -45,6 +45,9 @@ bench: $(VENV)/dev.stamp ## measure against the goals; takes a quiet machine and
 
 bench-smoke: $(VENV)/dev.stamp ## every benchmark at a tiny size, as in `make test`
 	$(BIN)/pytest -q tests/benchmarks
+
+chaos: $(VENV)/dev.stamp ## kill everything while work flows; lost, doubled, and how long until it is back
+	$(BIN)/python -m tests.chaos --tier N
 
 browser: ## the tests drive Debian's Chromium; installed here when that is allowed
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
