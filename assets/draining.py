@@ -12,10 +12,12 @@ import dagster as dg
 from sqlalchemy import Table, text
 
 from resources.database import Database
+from threads_agent_dagster.db import backfills
 from threads_agent_dagster.db import checks as db_checks
 from threads_agent_dagster.db.checks import Violations
 from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.settings import Settings
+from threads_agent_dagster.work.backfills import shadow, stale
 from threads_agent_dagster.work.drain import Drained, Job, Origin, drain, open_days
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # we stand on single-run backfills, and test them
@@ -27,9 +29,14 @@ Event = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
 class DrainConfig(dg.Config):
-    """`force` makes every row of the range anew, not only what is missing or of another code version."""
+    """What a run that a person launches does with the rows of its range.
+
+    `force` takes every row, not only what is missing or of another code version. `shadow` computes them, reports old
+    against new as an observation of the asset, and writes nothing.
+    """
 
     force: bool = False
+    shadow: bool = False
 
 
 def table_metadata(
@@ -79,6 +86,10 @@ def drain_days(
     """
     window = context.partition_key_range
     days = Days(date.fromisoformat(window.start), date.fromisoformat(window.end))
+    if config.shadow:
+        _shadow(context, config, database, job, days)
+        yield from check(database, checks, _scope(context, days))
+        return
     done = _drain(context, config, database, job, days)
     if left := open_days(database.engine, job.asset, days):
         _materialise_drained(context, days, left)
@@ -98,6 +109,10 @@ def drain_all(
     checks: Mapping[str, str],
 ) -> Iterator[Event]:
     """Drains everything that waits for an unpartitioned asset."""
+    if config.shadow:
+        _shadow(context, config, database, job, None)
+        yield from check(database, checks, {"run_id": context.run_id})
+        return
     done = _drain(context, config, database, job, None)
     with database.engine.connect() as connection:
         rows = connection.execute(text(f"SELECT count(*) FROM {job.asset}")).scalar_one()
@@ -128,7 +143,8 @@ def _drain(
 ) -> Drained:
     settings = Settings()
     if SENSOR_TAG not in context.run.tags:
-        marked = _mark_stale(database, job, days, config.force)
+        with database.engine.begin() as connection:
+            marked = backfills.mark(connection, stale(job, days, config.force))
         context.log.info("marked %d rows that are missing or of another code version", marked)
     return drain(
         database.engine,
@@ -141,10 +157,29 @@ def _drain(
     )
 
 
-def _mark_stale(database: Database, job: Job[Any, Any], days: Days | None, force: bool) -> int:
-    everything = Days(date(1, 1, 1), date(9999, 12, 30))
-    with database.engine.begin() as connection:
-        return job.stale(connection, days or everything, force)
+def _shadow(
+    context: dg.AssetExecutionContext, config: DrainConfig, database: Database, job: Job[Any, Any], days: Days | None
+) -> None:
+    """Attaches what a backfill would change to the asset; tables and partitions stay as they are."""
+    found = shadow(
+        database.engine,
+        job,
+        days,
+        force=config.force,
+        progress=lambda done, rows: context.log.info("compared %d of %d rows", done, rows),
+    )
+    metadata: dict[str, Any] = {
+        "shadow": dg.MetadataValue.md(found.as_markdown()),
+        "code_version": job.code_version,
+        "compared_rows": len(found.pairs),
+        "changed_rows": len(found.changed),
+        "failed_rows": found.failed,
+    }
+    if days is not None:
+        metadata["days"] = f"{days.start} to {days.end}"
+    if found.agreement is not None:
+        metadata["agreement"] = found.agreement
+    context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
 
 
 def _materialise_drained(context: dg.AssetExecutionContext, days: Days, left: set[date]) -> None:

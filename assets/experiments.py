@@ -53,6 +53,7 @@ CHECKS = {
         },
     ),
     check_specs=sentences("variant_performance", CHECKS, blocking=["successes_never_exceed_impressions"]),
+    output_required=False,
 )
 def variant_performance(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
     yield from drain_all(context, config, database, job(), CHECKS)

@@ -8,14 +8,24 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
-from assets import draining
+from assets import achievements, draining, emotions
 from assets.draining import DAYS, DrainConfig, drain_days, sentences
 from resources.database import Database
 from threads_agent_dagster.db import pending
 from threads_agent_dagster.work.drain import Job, drain
 
+SEED = """
+INSERT INTO posts (id, persona_id, hook, body, ts) VALUES (101, 'default', 'A hook', 'I am so happy.', '2026-01-05');
+INSERT INTO emotion_trajectories (post_id, persona_id, day, content_hash, segment_count, trajectory_type, joy_avg,
+    peaks, valleys, scorer_version, run_id, code_version)
+VALUES (101, 'default', '2026-01-05', 'hash', 2, 'rising', 0.5, '{}', '{}', 's@1', 'run-1', 'older');
+INSERT INTO achievements (id, title, category, source_type, source_key, completed_at, impact_score, run_id,
+    code_version)
+VALUES (101, 'Ship it', 'feature', 'manual', 'manual:1', '2026-01-05', 30, 'run-1', 'older');
+DELETE FROM pending;
+"""
 ASSET = "emotion_trajectories"
 FIRST, SECOND = date(2026, 1, 5), date(2026, 1, 7)
 CHECKS = {"nothing_is_wrong": "SELECT 1 AS id WHERE false", "everything_is_wrong": "SELECT 1 AS id"}
@@ -25,7 +35,7 @@ JOB: Job[list[str], int] = Job(
     load=lambda _connection, rows: [row.key for row in rows],
     compute=lambda keys: dict.fromkeys(keys, 1),
     store=lambda _connection, _results, _origin: set(),
-    stale=lambda _connection, _days, _force: 0,
+    stale="SELECT '' AS key, current_date AS day, NULL AS code_version WHERE false",
     batch_size=1,
 )
 
@@ -81,3 +91,28 @@ def test_checks_speak_in_either_case(monkeypatch: pytest.MonkeyPatch, seconds: s
     monkeypatch.setenv("THREADS_AGENT_DRAIN_SECONDS", seconds)
     found = {each.check_name: each.passed for each in materialise().get_asset_check_evaluations()}
     assert found == {"nothing_is_wrong": True, "everything_is_wrong": False}
+
+
+@pytest.mark.parametrize(
+    ("asset", "rows"),
+    [(emotions.emotion_trajectories, "emotion_trajectories"), (achievements.achievements, "achievements")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_shadow_is_an_observation_and_nothing_else(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch, asset: dg.AssetsDefinition, rows: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    with engine.begin() as connection:
+        connection.execute(text(SEED))
+    tags = {"dagster/asset_partition_range_start": str(FIRST), "dagster/asset_partition_range_end": str(SECOND)}
+    config = {"ops": {rows: {"config": {"shadow": True}}}}
+    result = dg.materialize([asset], resources={"database": Database()}, tags=tags, run_config=config)
+    assert result.success
+    assert result.get_asset_materialization_events() == []
+    (observation,) = result.get_asset_observation_events()
+    metadata = observation.asset_observation_data.asset_observation.metadata
+    assert (metadata["compared_rows"].value, metadata["days"].value) == (1, "2026-01-05 to 2026-01-07")
+    assert "1 rows compared" in str(metadata["shadow"].value)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pending")).scalar_one() == 0
+        assert connection.execute(text(f"SELECT run_id FROM {rows}")).scalars().all() == ["run-1"]

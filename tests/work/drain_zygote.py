@@ -60,7 +60,6 @@ JOB = Job(
     load=lambda connection, rows: [tuple(row) for row in connection.execute(READ, {"keys": [one.key for one in rows]})],
     compute=compute,
     store=store,
-    stale=lambda connection, days, force: 0,
     batch_size=4,
 )
 

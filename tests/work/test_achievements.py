@@ -14,6 +14,7 @@ from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.domain.changes import Change, change_to_document
 from threads_agent_dagster.work import achievements
+from threads_agent_dagster.work.backfills import shadow
 from threads_agent_dagster.work.drain import Drained, Origin, drain
 
 ORIGIN = Origin("run-1", achievements.CODE_VERSION)
@@ -210,3 +211,18 @@ def test_a_backfill_finds_deliveries_and_commits_that_were_never_scored(engine: 
         assert achievements.job().stale(connection, Days(DAY, DAY), False) == 2
     _drain(engine)
     assert len(_all(engine)) == 2
+
+
+def test_shadow_sets_each_figure_beside_the_one_that_would_be(engine: Engine) -> None:
+    _add_commit(engine)
+    _drain(engine)
+    whole = Days(DAY, DAY)
+    (same,) = shadow(engine, achievements.job(), whole, force=True).rows
+    assert same.old is not None
+    assert {name: same.old[name] for name in same.new} == same.new
+    _deliver(engine, _pull_request(title="fix: speak French"))
+    with engine.begin() as connection:
+        connection.execute(text('UPDATE achievements SET metadata_json = \'{"derived": {"category": "content"}}\''))
+    (stale,) = shadow(engine, achievements.job("newer"), whole).pairs
+    assert stale.old is not None
+    assert (stale.old["category"], stale.new["category"]) == ("content", "bugfix")

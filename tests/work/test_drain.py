@@ -32,7 +32,6 @@ class Recorder:
             load=lambda _, rows: [row.key for row in rows],
             compute=self.compute,
             store=self.store,
-            stale=lambda *_: 0,
             dead=lambda _, dead: self.dead.update(dead),
             batch_size=3,
         )

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from threads_agent_dagster.db import emotions as db
+from threads_agent_dagster.db import backfills
 from threads_agent_dagster.db.emotions import PostText
 from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.domain.emotions import EMOTIONS, load_scorer, trajectories
 from threads_agent_dagster.work import emotions
+from threads_agent_dagster.work.backfills import stale
 from threads_agent_dagster.work.drain import Drained, Failure, Origin, drain
 
 ORIGIN = Origin("run-1", emotions.CODE_VERSION)
@@ -116,10 +117,11 @@ def test_equal_texts_may_stand_side_by_side(engine: Engine, post_id: int) -> Non
 def test_a_backfill_marks_what_is_of_another_version_and_only_its_days(engine: Engine, post_id: int) -> None:
     _drain(engine)
     inside, outside = Days(date(2026, 1, 5), date(2026, 1, 5)), Days(date(2026, 1, 6), date(2026, 2, 6))
+    newer = replace(JOB, code_version="newer")
     with engine.begin() as connection:
-        assert JOB.stale(connection, inside, False) == 0
-        assert db.mark_stale(connection, outside, "newer", force=False) == 0
-        assert db.mark_stale(connection, inside, "newer", force=False) == 1
+        assert backfills.mark(connection, stale(JOB, inside, False)) == 0
+        assert backfills.mark(connection, stale(newer, outside, False)) == 0
+        assert backfills.mark(connection, stale(newer, inside, False)) == 1
     _drain(engine)
     with engine.begin() as connection:
-        assert JOB.stale(connection, inside, True) == 1, "forced"
+        assert backfills.mark(connection, stale(JOB, inside, True)) == 1, "forced"

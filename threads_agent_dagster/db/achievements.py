@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
-from threads_agent_dagster.db.pending import REMARK, Days
+from threads_agent_dagster.db.pending import REMARK
 from threads_agent_dagster.db.tables import achievements
 
 
@@ -136,6 +136,22 @@ def store_achievements(connection: Connection, rows: Sequence[Mapping[str, Any]]
     connection.execute(_STORE, parameter(rows))
 
 
+_MEASURED = text("""
+    SELECT source_key, source_type::text, merge_sha, metadata_json -> 'derived' ->> 'category' AS category,
+        impact_score, complexity_score, time_saved_hours, performance_improvement_pct,
+        jsonb_array_length(skills) AS skills
+    FROM achievements WHERE source_key = ANY(:keys) OR merge_sha = ANY(:shas)
+""")
+
+
+def read_measured(
+    connection: Connection, source_keys: Iterable[str], merge_shas: Iterable[str]
+) -> list[dict[str, Any]]:
+    """The derived figures of the achievements under any of the source keys or merge SHAs; what people edited aside."""
+    found = connection.execute(_MEASURED, {"keys": list(source_keys), "shas": list(merge_shas)})
+    return [dict(row) for row in found.mappings()]
+
+
 _MARK_JOINED = text(f"""
     INSERT INTO pending (asset, key, day)
     SELECT 'achievements', 'achievement:' || id, utc_day(completed_at) FROM achievements
@@ -177,31 +193,18 @@ def settle_inbox(connection: Connection, outcomes: Mapping[int, tuple[str, str |
         connection.execute(_INBOX, parameters)
 
 
-_STALE = text(f"""
-    INSERT INTO pending (asset, key, day, priority)
-    SELECT 'achievements', key, day, 2 FROM (
-        SELECT 'achievement:' || id AS key, utc_day(completed_at) AS day FROM achievements
-        WHERE utc_day(completed_at) BETWEEN :first AND :last AND deleted_at IS NULL
-        AND (:force OR code_version IS DISTINCT FROM :code_version)
-        UNION ALL
-        SELECT 'inbox:' || id, day FROM inbox WHERE day BETWEEN :first AND :last AND status = 'received'
-        UNION ALL
-        SELECT 'commit:' || git_commits.id, day FROM git_commits
-        WHERE day BETWEEN :first AND :last AND NOT EXISTS (
-            SELECT FROM achievements WHERE achievements.commit_id = git_commits.id
-            OR achievements.merge_sha = git_commits.sha
-        )
-    ) AS stale
-    WHERE NOT EXISTS (SELECT FROM pending AS dead WHERE dead.asset = 'achievements' AND dead.key = stale.key
-        AND dead.dead_at IS NOT NULL AND NOT :force)
-    ORDER BY key {REMARK}
-""")
-
-
-def mark_stale(connection: Connection, days: Days, code_version: str, *, force: bool) -> int:
-    """Marks what is missing or of another version in the range; returns how many."""
-    parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
-    return connection.execute(_STALE, parameters).rowcount
+STALE = """
+    SELECT 'achievement:' || id AS key, utc_day(completed_at) AS day, code_version FROM achievements
+    WHERE utc_day(completed_at) BETWEEN :first AND :last AND deleted_at IS NULL
+    AND (:force OR code_version IS DISTINCT FROM :code_version)
+    UNION ALL
+    SELECT 'inbox:' || id, day, NULL FROM inbox WHERE day BETWEEN :first AND :last AND status = 'received'
+    UNION ALL
+    SELECT 'commit:' || git_commits.id, day, NULL FROM git_commits
+    WHERE day BETWEEN :first AND :last AND NOT EXISTS (
+        SELECT FROM achievements WHERE achievements.commit_id = git_commits.id
+        OR achievements.merge_sha = git_commits.sha
+    )"""
 
 
 # What the API lists and what people write.

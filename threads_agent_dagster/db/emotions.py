@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Table, select, text
 
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
-from threads_agent_dagster.db.pending import REMARK, Days
-from threads_agent_dagster.db.tables import emotion_segments, emotion_trajectories, emotion_transitions
+from threads_agent_dagster.db.tables import POLARITIES, emotion_segments, emotion_trajectories, emotion_transitions
+from threads_agent_dagster.domain.emotions import EMOTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +84,29 @@ def store_parts(
     connection.execute(_STORE_TRANSITIONS, parameter(transitions))
 
 
-_STALE = text(f"""
-    INSERT INTO pending (asset, key, day, priority)
-    SELECT 'emotion_trajectories', 'post:' || posts.id, utc_day(posts.ts), 2
+STALE = """
+    SELECT 'post:' || posts.id AS key, utc_day(posts.ts) AS day, arc.code_version
     FROM posts LEFT JOIN emotion_trajectories AS arc ON arc.post_id = posts.id
     WHERE posts.ts >= cast(:first AS timestamp) AT TIME ZONE 'UTC'
     AND posts.ts < (cast(:last AS timestamp) + interval '1 day') AT TIME ZONE 'UTC'
-    AND (:force OR arc.id IS NULL OR arc.code_version IS DISTINCT FROM :code_version)
-    AND NOT EXISTS (SELECT FROM pending AS dead WHERE dead.asset = 'emotion_trajectories'
-        AND dead.key = 'post:' || posts.id AND dead.dead_at IS NOT NULL AND NOT :force)
-    ORDER BY 2 {REMARK}
-""")
+    AND (:force OR arc.id IS NULL OR arc.code_version IS DISTINCT FROM :code_version)"""
 
 
-def mark_stale(connection: Connection, days: Days, code_version: str, *, force: bool) -> int:
-    """Marks the posts of the range without an arc or with one of another version; returns how many."""
-    parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
-    return connection.execute(_STALE, parameters).rowcount
+MEASURED = (
+    "trajectory_type",
+    "dominant_emotion",
+    *(f"{name}_avg" for name in EMOTIONS),
+    *(f"sentiment_{name}" for name in POLARITIES),
+    "emotional_variance",
+    "confidence",
+)
+
+
+def read_measured(connection: Connection, post_ids: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
+    """Post id → the measured columns of its arc."""
+    columns = [emotion_trajectories.c[name] for name in MEASURED]
+    arcs = select(emotion_trajectories.c.post_id, *columns).where(emotion_trajectories.c.post_id.in_(post_ids))
+    return {row["post_id"]: dict(row) for row in connection.execute(arcs).mappings()}
 
 
 def find(connection: Connection, post_id: int) -> RowMapping | None:

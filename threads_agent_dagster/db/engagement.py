@@ -8,8 +8,6 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
-from threads_agent_dagster.db.pending import REMARK, Days
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -86,22 +84,13 @@ def store(
     connection.execute(_STORE, parameters)
 
 
-_STALE = text(f"""
-    INSERT INTO pending (asset, key, day, priority)
-    SELECT DISTINCT 'post_engagement', 'post:' || posts.id, utc_day(posts.ts), 2
+STALE = """
+    SELECT DISTINCT 'post:' || posts.id AS key, utc_day(posts.ts) AS day, post_engagement.code_version
     FROM posts JOIN engagement_snapshots ON engagement_snapshots.post_id = posts.id
     LEFT JOIN post_engagement ON post_engagement.post_id = posts.id
     WHERE posts.ts >= cast(:first AS timestamp) AT TIME ZONE 'UTC'
     AND posts.ts < (cast(:last AS timestamp) + interval '1 day') AT TIME ZONE 'UTC'
-    AND (:force OR post_engagement.post_id IS NULL OR post_engagement.code_version IS DISTINCT FROM :code_version)
-    ORDER BY 2 {REMARK}
-""")
-
-
-def mark_stale(connection: Connection, days: Days, code_version: str, *, force: bool) -> int:
-    """Marks the measured posts of the range whose engagement is missing or of another version; returns how many."""
-    parameters = {"first": days.start, "last": days.end, "code_version": code_version, "force": force}
-    return connection.execute(_STALE, parameters).rowcount
+    AND (:force OR post_engagement.post_id IS NULL OR post_engagement.code_version IS DISTINCT FROM :code_version)"""
 
 
 @dataclass(frozen=True, slots=True)

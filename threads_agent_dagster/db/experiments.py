@@ -11,7 +11,6 @@ from sqlalchemy import Connection, RowMapping, insert, select, text
 
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
-from threads_agent_dagster.db.pending import REMARK
 from threads_agent_dagster.db.tables import experiments, variant_performance
 
 
@@ -58,18 +57,10 @@ def store_performance(connection: Connection, rows: Sequence[Mapping[str, Any]])
     connection.execute(_STORE, parameter(rows))
 
 
-_STALE = text(f"""
-    INSERT INTO pending (asset, key, day, priority)
-    SELECT 'variant_performance', 'variant:' || variants.variant_id, utc_day(now()), 2
+STALE = """
+    SELECT 'variant:' || variants.variant_id AS key, utc_day(now()) AS day, stored.code_version
     FROM variants LEFT JOIN variant_performance AS stored USING (variant_id)
-    WHERE :force OR stored.id IS NULL OR stored.code_version IS DISTINCT FROM :code_version
-    ORDER BY 2 {REMARK}
-""")
-
-
-def mark_stale(connection: Connection, code_version: str, *, force: bool) -> int:
-    """Marks the variants without statistics or with those of another version; returns how many."""
-    return connection.execute(_STALE, {"code_version": code_version, "force": force}).rowcount
+    WHERE :force OR stored.id IS NULL OR stored.code_version IS DISTINCT FROM :code_version"""
 
 
 # What the API lists.

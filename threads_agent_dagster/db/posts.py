@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, select, text, upda
 
 from threads_agent_dagster.db.bulk import insert_rows, parameter
 from threads_agent_dagster.db.pages import Order, Window, read
-from threads_agent_dagster.db.pending import REMARK, Days
 from threads_agent_dagster.db.tables import posts
 
 
@@ -60,21 +59,13 @@ def register_variants(connection: Connection, rows: Sequence[Mapping[str, Any]])
     connection.execute(_REGISTER, parameter(sorted(rows, key=lambda row: str(row["variant_id"]))))
 
 
-_STALE = text(f"""
-    INSERT INTO pending (asset, key, day, priority)
-    SELECT 'posts', 'task:' || id, utc_day(created_at), 2 FROM tasks
-    WHERE type = 'content.generation' AND status <> 'failed'
+# What was generated once stays as it is, whatever the version: only tasks that have no post.
+STALE = """
+    SELECT 'task:' || id AS key, utc_day(created_at) AS day, NULL AS code_version FROM tasks
+    WHERE type = 'content.generation' AND status NOT IN ('failed', 'completed')
     AND created_at >= cast(:first AS timestamp) AT TIME ZONE 'UTC'
     AND created_at < (cast(:last AS timestamp) + interval '1 day') AT TIME ZONE 'UTC'
-    AND NOT EXISTS (SELECT FROM posts WHERE posts.task_id = tasks.id)
-    AND status <> 'completed'
-    ORDER BY 2 {REMARK}
-""")
-
-
-def mark_missing(connection: Connection, days: Days) -> int:
-    """Marks the tasks of the range that have no post; what was generated once stays as it is. Returns how many."""
-    return connection.execute(_STALE, {"first": days.start, "last": days.end}).rowcount
+    AND NOT EXISTS (SELECT FROM posts WHERE posts.task_id = tasks.id)"""
 
 
 # What the API lists and what people edit.

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 from threads_agent_dagster.db import achievements as db
 from threads_agent_dagster.db import tasks
 from threads_agent_dagster.db.achievements import Evidence, Known
-from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.domain.achievements import SCORER_VERSION, Score
 from threads_agent_dagster.domain.achievements import score as score_change
+from threads_agent_dagster.domain.backfills import Compared
 from threads_agent_dagster.domain.changes import Change, Ignored, change_from_document, combine
 from threads_agent_dagster.domain.deliveries import change_from_delivery
 from threads_agent_dagster.errors import InvalidInput
@@ -56,19 +56,16 @@ class Outcome:
 
 def job(code_version: str = CODE_VERSION) -> Job[list[Evidence], Outcome]:
     """How `achievements` is made."""
-
-    def stale(connection: Connection, days: Days, force: bool) -> int:
-        return db.mark_stale(connection, days, code_version, force=force)
-
     return Job(
         asset=ASSET,
         code_version=code_version,
         load=lambda connection, rows: db.read_evidence(connection, [row.key for row in rows]),
         compute=lambda evidence: {one.key: judge(one) for one in evidence},
         store=store,
-        stale=stale,
+        stale=db.STALE,
         claimed=tasks.begin,
         dead=bury,
+        compare=compare,
     )
 
 
@@ -141,6 +138,28 @@ def store(connection: Connection, results: Mapping[str, Outcome], origin: Origin
     db.settle_inbox(connection, _settled(results.values()))
     tasks.complete(connection, results)
     return set()
+
+
+def compare(connection: Connection, results: Mapping[str, Outcome]) -> list[Compared]:
+    """The figures of achievements beside those that the evidence gives now; where a richer source tells, its row."""
+    changes = _one_per_change([change for outcome in results.values() for change in outcome.changes])
+    keys = {one.change.source_key for one in changes}
+    measured = db.read_measured(connection, keys, {one.change.merge_sha for one in changes if one.change.merge_sha})
+    known = {row["merge_sha"] or row["source_key"]: row for row in measured}
+    return [_compared(one, known.get(one.change.merge_sha or one.change.source_key)) for one in changes]
+
+
+def _compared(one: ScoredChange, known: Mapping[str, Any] | None) -> Compared:
+    score = one.score
+    new: dict[str, str | float | None] = {
+        "category": score.category,
+        "impact_score": score.impact_score,
+        "complexity_score": score.complexity_score,
+        "time_saved_hours": score.time_saved_hours,
+        "performance_improvement_pct": score.performance_improvement_pct,
+        "skills": len(score.skills),
+    }
+    return Compared(one.change.source_key, known, new)
 
 
 def bury(connection: Connection, dead: Mapping[str, str]) -> None:

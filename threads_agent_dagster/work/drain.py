@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.pending import Batch, Claimed, Days
+from threads_agent_dagster.domain.backfills import Compared
 from threads_agent_dagster.errors import PermanentFailure, Unavailable
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class Job(Generic[Inputs, Result]):
     compute  works without a connection; key → result or Failure
     store    writes results in the fenced transaction; returns the keys whose input moved and that must be done again
     claimed  says in the claiming transaction that work began (optional), `dead` that it never will succeed
-    stale    marks the rows of a range that are missing or of another version (all of them when forced)
+    stale    is a SELECT of what is missing or of another version, as `db.backfills.Stale` wants it; empty: never stale
+    compare  reads the rows that are there and sets them beside results, for a backfill in shadow (optional)
     """
 
     asset: str
@@ -67,9 +69,10 @@ class Job(Generic[Inputs, Result]):
     load: Callable[[Connection, Sequence[Claimed]], Inputs]
     compute: Callable[[Inputs], Mapping[str, Result | Failure]]
     store: Callable[[Connection, Mapping[str, Result], Origin], set[str]]
-    stale: Callable[[Connection, Days, bool], int]
+    stale: str = ""
     claimed: Callable[[Connection, Sequence[Claimed]], None] | None = None
     dead: Callable[[Connection, Mapping[str, str]], None] | None = None
+    compare: Callable[[Connection, Mapping[str, Result]], Sequence[Compared]] | None = None
     batch_size: int = BATCH_SIZE
 
 
@@ -182,10 +185,10 @@ def _work(engine: Engine, job: Job[Inputs, Result], batch: Batch, origin: Origin
     except Exception as error:  # noqa: BLE001 - whatever a row does to us stays with that row
         log.warning("%s: a batch of %d failed: %r", job.asset, len(batch.rows), error)
         final = isinstance(error, PermanentFailure) and len(batch.rows) == 1
-        _fail(engine, job, batch, {row.key: Failure(_describe(error), final) for row in batch.rows}, done)
+        _fail(engine, job, batch, {row.key: Failure(describe(error), final) for row in batch.rows}, done)
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """One line without the statement and the parameters that SQLAlchemy appends."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {cause}".splitlines()[0][:500]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from threads_agent_dagster.db import emotions as db
 from threads_agent_dagster.db import tasks
 from threads_agent_dagster.db.emotions import PostText
-from threads_agent_dagster.db.pending import Days
+from threads_agent_dagster.domain.backfills import Compared
 from threads_agent_dagster.domain.emotions import (
     EMOTIONS,
     POLARITIES,
@@ -53,19 +53,16 @@ def content_hash(hook: str, body: str) -> str:
 
 def job(code_version: str = CODE_VERSION, scorer_name: str = "accurate") -> Job[list[PostText], ScoredPost]:
     """How `emotion_trajectories` is made with the named scorer."""
-
-    def stale(connection: Connection, days: Days, force: bool) -> int:
-        return db.mark_stale(connection, days, code_version, force=force)
-
     return Job(
         asset=ASSET,
         code_version=code_version,
         load=lambda connection, rows: db.read_texts(connection, [row.key for row in rows]),
         compute=lambda posts: score(posts, load_scorer(scorer_name)),
         store=store,
-        stale=stale,
+        stale=db.STALE,
         claimed=tasks.begin,
         dead=tasks.fail,
+        compare=compare,
         batch_size=BATCH_SIZE,
     )
 
@@ -101,6 +98,16 @@ def store(connection: Connection, results: Mapping[str, ScoredPost], origin: Ori
         )
         tasks.complete(connection, unchanged)
     return set(results) - set(unchanged)
+
+
+def compare(connection: Connection, results: Mapping[str, ScoredPost]) -> list[Compared]:
+    """The measured columns of the arcs that are there beside those of the results."""
+    measured = db.read_measured(connection, [scored.post.post_id for scored in results.values()])
+    return [
+        Compared(key, measured.get(scored.post.post_id), {name: row[name] for name in db.MEASURED})
+        for key, scored in results.items()
+        for row in [_row(scored, Origin(None, CODE_VERSION))]
+    ]
 
 
 def _row(scored: ScoredPost, origin: Origin) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 
 from threads_agent_dagster.db import engagement as db
 from threads_agent_dagster.db.engagement import Snapshot
-from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.domain.engagement import engagement_rate
 from threads_agent_dagster.work.drain import Job, Origin
 
@@ -18,17 +17,13 @@ CODE_VERSION = "1"  # raise it when the same input gives other rows: history is 
 
 def job(code_version: str = CODE_VERSION) -> Job[list[Snapshot], Snapshot]:
     """How `post_engagement` is made."""
-
-    def stale(connection: Connection, days: Days, force: bool) -> int:
-        return db.mark_stale(connection, days, code_version, force=force)
-
     return Job(
         asset=ASSET,
         code_version=code_version,
         load=lambda connection, rows: db.read_newest(connection, [row.key for row in rows]),
         compute=lambda snapshots: {one.key: one for one in snapshots},
         store=store,
-        stale=stale,
+        stale=db.STALE,
     )
 
 

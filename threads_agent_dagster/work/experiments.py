@@ -26,7 +26,7 @@ def job(code_version: str = CODE_VERSION) -> Job[list[Observed], Statistics]:
         load=lambda connection, rows: db.read_observed(connection, [row.key for row in rows]),
         compute=statistics,
         store=store,
-        stale=lambda connection, _, force: db.mark_stale(connection, code_version, force=force),
+        stale=db.STALE,
         batch_size=5000,
     )
 

@@ -41,7 +41,7 @@ def job(code_version: str = CODE_VERSION) -> Job[list[ContentTask], Composed]:
         load=lambda connection, rows: db.read_tasks(connection, [row.key for row in rows]),
         compute=compose_all,
         store=store,
-        stale=lambda connection, days, _: db.mark_missing(connection, days),
+        stale=db.STALE,
         claimed=tasks.begin,
         dead=tasks.fail,
     )

@@ -1,0 +1,153 @@
+"""Backfills: what recomputing history would change, and what it costs by what earlier runs took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = str | float | None
+Fields = Mapping[str, Value]
+
+BARS = "▁▂▃▄▅▆▇█"
+BINS = 12
+SAMPLES = 5
+MOST_CHANGES = 20
+EQUAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One row as it is (None: there is none yet) and as it would be."""
+
+    key: str
+    old: Fields | None
+    new: Fields
+
+
+@dataclass
+class Comparison:
+    """Old against new of many rows, field by field; numbers are summarised, words are counted."""
+
+    rows: list[Compared] = field(default_factory=list)
+    failed: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def fail(self, key: str, error: str) -> None:
+        """Counts a row that cannot be computed and keeps the first few errors as samples."""
+        self.failed += 1
+        if len(self.errors) < SAMPLES:
+            self.errors.append(f"{key}: {error}")
+
+    @property
+    def pairs(self) -> list[Compared]:
+        """The rows that exist on both sides."""
+        return [row for row in self.rows if row.old is not None]
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the existing rows whose fields all stay as they are; None without any."""
+        return 1 - len(self.changed) / len(self.pairs) if self.pairs else None
+
+    @property
+    def changed(self) -> list[str]:
+        """Keys of the existing rows of which a field would change."""
+        return [
+            row.key
+            for row in self.pairs
+            if row.old is not None and any(not _same(row.old.get(name), new) for name, new in row.new.items())
+        ]
+
+    def as_markdown(self) -> str:
+        """What was compared, a table of the numbers, and for each field of words its agreement and its changes."""
+        missing = len(self.rows) - len(self.pairs)
+        told = [
+            f"**{len(self.pairs):,} rows compared**: {len(self.changed):,} would change, {missing:,} are missing and "
+            f"would be made, {self.failed:,} cannot be computed."
+        ]
+        told += [f"- {error}" for error in self.errors]
+        if self.pairs:
+            columns = {name: self._column(name) for name in self.pairs[0].new}
+            numbers = {name: column for name, column in columns.items() if _is_number(column)}
+            told += _numbers(numbers)
+            for name, column in columns.items():
+                if name not in numbers:
+                    told += _words(name, column)
+        if self.changed:
+            told.append(f"Changed, for example: {', '.join(f'`{key}`' for key in self.changed[:SAMPLES])}")
+        return "\n".join(told)
+
+    def _column(self, name: str) -> list[tuple[Value, Value]]:
+        return [(row.old.get(name), row.new.get(name)) for row in self.pairs if row.old is not None]
+
+
+def _same(old: Value, new: Value) -> bool:
+    if isinstance(old, int | float) and isinstance(new, int | float):
+        return abs(old - new) <= EQUAL
+    return old == new
+
+
+def _is_number(column: Sequence[tuple[Value, Value]]) -> bool:
+    known = [value for pair in column for value in pair if value is not None]
+    return bool(known) and all(isinstance(value, int | float) for value in known)
+
+
+def _numbers(columns: Mapping[str, Sequence[tuple[Value, Value]]]) -> Iterator[str]:
+    if not columns:
+        return
+    yield "\n| field | same | mean change | correlation | old 5 · 50 · 95 % | new 5 · 50 · 95 % | old | new |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, column in columns.items():
+        old, new = (np.array([np.nan if pair[side] is None else pair[side] for pair in column]) for side in (0, 1))
+        same = np.mean([_same(*pair) for pair in column])
+        low, high = np.nanmin([old, new]), np.nanmax([old, new])
+        cells = [f"{same:.1%}", _mean_change(old, new), _correlation(old, new), _quantiles(old), _quantiles(new)]
+        yield f"| {name} | {' | '.join([*cells, _histogram(old, low, high), _histogram(new, low, high)])} |"
+
+
+def _mean_change(old: NDArray[np.float64], new: NDArray[np.float64]) -> str:
+    known = np.isfinite(old) & np.isfinite(new)
+    return f"{np.mean(new[known] - old[known]):+.4g}" if known.any() else "–"
+
+
+def _correlation(old: NDArray[np.float64], new: NDArray[np.float64]) -> str:
+    known = np.isfinite(old) & np.isfinite(new)
+    if known.sum() < 2 or np.ptp(old[known]) == 0 or np.ptp(new[known]) == 0:
+        return "–"
+    return f"{np.corrcoef(old[known], new[known])[0, 1]:.3f}"
+
+
+def _quantiles(values: NDArray[np.float64]) -> str:
+    known = values[np.isfinite(values)]
+    return " · ".join(f"{at:.3g}" for at in np.quantile(known, [0.05, 0.5, 0.95])) if known.size else "–"
+
+
+def _histogram(values: NDArray[np.float64], low: float, high: float) -> str:
+    """Bars over bins that both sides share; empty bins are blank."""
+    counts, _ = np.histogram(values[np.isfinite(values)], bins=BINS, range=(low, high if high > low else low + 1))
+    tallest = max(1, counts.max())
+    return "".join(BARS[(count * (len(BARS) - 1)) // tallest] if count else "·" for count in counts)
+
+
+def _words(name: str, column: Sequence[tuple[Value, Value]]) -> Iterator[str]:
+    pairs = [("none" if old is None else str(old), "none" if new is None else str(new)) for old, new in column]
+    same = sum(old == new for old, new in pairs) / len(pairs)
+    before, after = Counter(old for old, _ in pairs), Counter(new for _, new in pairs)
+    kappa = _kappa(same, before, after, len(pairs))
+    yield f"\n**{name}**: {same:.1%} agree" + ("" if kappa is None else f", Cohen's κ {kappa:.3f}")
+    yield f"\n| {name} | old | new |\n|---|---|---|"
+    for value in sorted(before | after, key=lambda value: -before[value]):
+        yield f"| {value} | {before[value]:,} | {after[value]:,} |"
+    moved = Counter(pair for pair in pairs if pair[0] != pair[1])
+    if moved:
+        yield "\n| old → new | rows |\n|---|---|"
+        yield from (f"| {old} → {new} | {rows:,} |" for (old, new), rows in moved.most_common(MOST_CHANGES))
+
+
+def _kappa(same: float, before: Counter[str], after: Counter[str], rows: int) -> float | None:
+    """Agreement beyond chance; None where chance alone agrees entirely."""
+    chance = sum(before[value] * after[value] for value in before) / rows**2
+    return None if chance == 1 else (same - chance) / (1 - chance)
