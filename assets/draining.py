@@ -118,7 +118,7 @@ def drain_all(
         rows = connection.execute(text(f"SELECT count(*) FROM {job.asset}")).scalar_one()
     yield dg.MaterializeResult(
         metadata=_summary(done) | {"dagster/row_count": rows},
-        check_results=check(database, checks, {"run_id": context.run_id}),
+        check_results=check(database, checks, {"run_id": context.run.run_id}),
     )
 
 
@@ -150,7 +150,7 @@ def _drain(
         database.engine,
         job,
         days,
-        Origin(context.run_id, job.code_version),
+        Origin(context.run.run_id, job.code_version),
         seconds=settings.drain_seconds,
         lease_seconds=settings.lease_seconds,
         progress=lambda done: context.log.debug("stored %d rows so far", done.stored),
@@ -196,7 +196,7 @@ def _rows_per_day(database: Database, statement: str, days: Days) -> Counter[str
 
 
 def _scope(context: dg.AssetExecutionContext, days: Days) -> dict[str, Any]:
-    return {"run_id": context.run_id, "first": days.start, "last": days.end}
+    return {"run_id": context.run.run_id, "first": days.start, "last": days.end}
 
 
 def _summary(done: Drained) -> dict[str, Any]:

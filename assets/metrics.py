@@ -45,7 +45,7 @@ CHECKS = {
     check_specs=sentences("dashboard_metrics", CHECKS),
 )
 def dashboard_metrics(context: dg.AssetExecutionContext, database: Database) -> Iterator[Event]:
-    folded = refresh(database.engine, Origin(context.run_id, CODE_VERSION))
+    folded = refresh(database.engine, Origin(context.run.run_id, CODE_VERSION))
     with database.engine.connect() as connection:
         rows = connection.execute(text("SELECT count(*) FROM dashboard_metrics_daily")).scalar_one()
     yield dg.MaterializeResult(

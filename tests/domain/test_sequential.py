@@ -43,7 +43,7 @@ def test_a_clear_difference_is_found() -> None:
 
 @pytest.mark.parametrize(("x", "n"), [([0, 0], [0, 0]), ([0, 0], [9, 9]), ([3, 0], [3, 0]), ([9, 9], [9, 9])])
 def test_without_contrast_there_is_no_evidence(x: list[int], n: list[int]) -> None:
-    assert always_valid_p_value(x, n) == 1.0
+    assert always_valid_p_value(x, n) == pytest.approx(1.0, abs=1e-12)  # processors differ in the last bit
 
 
 def test_confidence_sequence_covers_at_all_times() -> None:

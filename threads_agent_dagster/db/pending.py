@@ -15,9 +15,6 @@ from enum import IntEnum
 from sqlalchemy import Connection, text
 
 MAX_ATTEMPTS = 5
-CHANNEL = "pending"
-
-
 CHANNEL = "pending"  # what a trigger notifies when rows are marked
 
 
