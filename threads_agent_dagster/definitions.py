@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import achievements, emotions, engagement, experiments, inbox, metrics, posts, tasks
+from assets import achievements, embeddings, emotions, engagement, experiments, inbox, metrics, posts, tasks, themes
 from resources.database import Database
 from sensors.pending import chains, pending_work
 from sensors.schedules import metrics_job, metrics_refresh
@@ -19,6 +19,8 @@ defs = dg.Definitions(
         engagement.post_engagement,
         achievements.achievements,
         experiments.variant_performance,
+        embeddings.achievement_embeddings,
+        themes.achievement_themes,
         metrics.dashboard_metrics,
     ],
     jobs=[*chains, metrics_job],

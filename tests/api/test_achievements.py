@@ -61,7 +61,12 @@ def _walk(client: TestClient, query: str) -> Iterator[str]:
 
 def _pending(engine: Engine) -> list[tuple[Any, ...]]:
     with engine.connect() as connection:
-        return [tuple(row) for row in connection.execute(text("SELECT key, day::text FROM pending ORDER BY key"))]
+        return [
+            tuple(row)
+            for row in connection.execute(
+                text("SELECT key, day::text FROM pending WHERE asset = 'achievements' ORDER BY key")
+            )
+        ]
 
 
 @pytest.mark.parametrize("column", ["completed_at", "impact_score", "title", "display_priority", "created_at"])

@@ -33,6 +33,10 @@ INSERT INTO achievements (id, title, category, source_type, source_key, complete
 VALUES (101, 'Ship it', 'feature', 'git', 'git:r:1', '2026-01-05', 30, 20,
     '[{"name": "a", "points": 10}, {"name": "b", "points": 20}]', '[{"name": "c", "points": 20}]',
     '{"claims": [{"quote": "saves 2 hours"}]}', 'run-1');
+INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_hash, embedding, run_id)
+VALUES (101, 'm', 3, 'hash', '[0,0.6,0.8]', 'run-1');
+INSERT INTO achievement_themes (id, label, words, run_id) VALUES (1, 'ship', '{ship}', 'run-1');
+INSERT INTO achievement_theme_members (achievement_id, theme_id, closeness) VALUES (101, 1, 0.5);
 INSERT INTO variants (variant_id) VALUES ('v1');
 INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at)
 VALUES ('o1', 'v1', 100, 7, '2026-01-06');
@@ -65,6 +69,15 @@ BREAKS = {
         ALTER TABLE achievements DROP CONSTRAINT uq_achievements_source_key;
         INSERT INTO achievements (title, category, source_type, source_key, completed_at)
         VALUES ('again', 'feature', 'git', 'git:r:1', '2026-01-06')""",
+    ("embeddings", "every_vector_has_length_one"): "UPDATE achievement_embeddings SET embedding = '[0,0.6,0.6]'",
+    ("embeddings", "all_vectors_are_of_one_model"): """
+        INSERT INTO achievements (id, title, category, source_type) VALUES (102, 'Other', 'feature', 'git');
+        INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_hash, embedding)
+        VALUES (102, 'another', 2, 'hash', '[0.6,0.8]')""",
+    ("embeddings", "every_achievement_has_its_vector"): "DELETE FROM achievement_embeddings",
+    ("themes", "every_theme_has_members"): "DELETE FROM achievement_theme_members",
+    ("themes", "every_member_is_close_to_its_theme"): "UPDATE achievement_theme_members SET closeness = 0.1",
+    ("themes", "every_theme_is_named_by_its_members"): "UPDATE achievement_themes SET words = '{ship,another}'",
     ("experiments", "successes_never_exceed_impressions"): """
         ALTER TABLE variant_performance DROP CONSTRAINT chk_variant_performance_counts;
         UPDATE variant_performance SET successes = 101""",
@@ -80,7 +93,7 @@ BREAKS = {
 
 
 def _all_checks() -> dict[tuple[str, str], str]:
-    nouns = ("posts", "emotions", "engagement", "achievements", "experiments", "metrics")
+    nouns = ("posts", "emotions", "engagement", "achievements", "embeddings", "themes", "experiments", "metrics")
     return {
         (noun, name): statement
         for noun in nouns

@@ -131,7 +131,7 @@ def test_a_change_told_of_twice_is_one_achievement(engine: Engine, pull_request_
     assert row.author_email == "ada@example.org", "only the commit tells it"
     assert row.author_login == "ada", "only the pull request tells it"
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM pending")).scalar_one() == 0
+        assert connection.execute(text("SELECT count(*) FROM pending WHERE asset = 'achievements'")).scalar_one() == 0
 
 
 def test_both_tellings_in_one_batch_are_one_achievement(engine: Engine) -> None:

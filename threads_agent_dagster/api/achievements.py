@@ -34,7 +34,9 @@ from threads_agent_dagster.db.pages import Order
 from threads_agent_dagster.db.tables import achievements as table
 from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
 from threads_agent_dagster.domain.changes import utc_day
+from threads_agent_dagster.domain.embeddings import NEAR_DUPLICATE
 from threads_agent_dagster.errors import InvalidInput, NotFound
+from threads_agent_dagster.work import embeddings
 
 router = APIRouter(prefix="/achievements", tags=["achievements"], route_class=StrictRoute)
 
@@ -104,6 +106,21 @@ class Explanation(Out):
     run_id: str | None
 
 
+class Near(Listed):
+    """An achievement like another: `similarity` is the cosine of their vectors, at most 1."""
+
+    similarity: float
+    near_duplicate: bool
+
+
+class SimilarOnes(Out):
+    """What is like an achievement, the nearest first. All null until it has its vector."""
+
+    id: int
+    model: str | None
+    items: list[Near] | None
+
+
 class Written(In):
     """What a person may set; a field that is left out stays as it is."""
 
@@ -151,8 +168,9 @@ def _filter(
     max_score: Score | None = None,
     portfolio_ready: bool | None = None,
     q: Annotated[SearchText | None, Query(description="part of the title or the description")] = None,
+    theme: Annotated[SmallId | None, Query(description="an id of /analytics/themes")] = None,
 ) -> db.Filter:
-    return db.Filter(category, source, since, until, min_score, max_score, portfolio_ready, q)
+    return db.Filter(category, source, since, until, min_score, max_score, portfolio_ready, q, theme)
 
 
 def _order(sort: Annotated[Sort, Query(description="- in front: largest first")] = "-completed_at") -> Order:
@@ -186,6 +204,23 @@ def get_achievement(achievement_id: AchievementId, engine: EngineDep, response: 
 def explain(achievement_id: AchievementId, engine: EngineDep, _: Viewer) -> Explanation:
     with engine.connect() as connection:
         return Explanation.model_validate(dict(_found(connection, achievement_id)))
+
+
+@router.get("/{achievement_id}/similar")
+def similar(
+    achievement_id: AchievementId,
+    engine: EngineDep,
+    _: Viewer,
+    min_similarity: Annotated[float, Query(ge=-1, le=1, allow_inf_nan=False)] = 0.5,
+    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+) -> SimilarOnes:
+    with engine.connect() as connection:
+        _found(connection, achievement_id)
+        found = embeddings.similar(connection, achievement_id, at_least=min_similarity, limit=limit)
+    if found is None:
+        return SimilarOnes(id=achievement_id, model=None, items=None)
+    items = [Near.model_validate({**row, "near_duplicate": row["similarity"] >= NEAR_DUPLICATE}) for row in found.rows]
+    return SimilarOnes(id=achievement_id, model=found.model, items=items)
 
 
 @router.post("/", status_code=201, response_model=Achievement)

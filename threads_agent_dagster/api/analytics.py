@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -14,6 +14,7 @@ from threads_agent_dagster.api.dependencies import EngineDep
 from threads_agent_dagster.api.portfolio import Figures, NamedFigures
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import portfolio as db
+from threads_agent_dagster.db import themes
 from threads_agent_dagster.domain.business_value import Assumptions, BusinessValue, roi
 from threads_agent_dagster.domain.claims import Claim
 
@@ -45,6 +46,22 @@ class Period(Figures):
 class Timeline(Out):
     unit: str
     items: list[Period]
+
+
+class Theme(Figures):
+    """Achievements about the same thing; `label` is made of words of their titles."""
+
+    id: int
+    label: str
+    words: list[str]
+    first_completed_at: datetime | None
+    last_completed_at: datetime | None
+
+
+class Themes(Out):
+    """The largest first; what is like nothing else belongs to none."""
+
+    items: list[Theme]
 
 
 class AssumptionsIn(In):
@@ -106,6 +123,12 @@ def timeline(
     with engine.connect() as connection:
         rows = db.timeline(connection, unit, since, until)
     return Timeline(unit=unit, items=[Period.model_validate(dict(row)) for row in rows])
+
+
+@router.get("/themes")
+def list_themes(engine: EngineDep, _: Viewer) -> Themes:
+    with engine.connect() as connection:
+        return Themes(items=[Theme.model_validate(dict(row)) for row in themes.figures(connection)])
 
 
 @router.post("/roi")

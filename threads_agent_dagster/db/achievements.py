@@ -23,7 +23,7 @@ from sqlalchemy import (
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK
-from threads_agent_dagster.db.tables import achievements
+from threads_agent_dagster.db.tables import achievement_theme_members, achievements
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +222,7 @@ class Filter:
     max_score: float | None = None
     portfolio_ready: bool | None = None
     text: str | None = None
+    theme: int | None = None
 
 
 def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
@@ -244,6 +245,9 @@ def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
     if wanted.text is not None:
         found = (part.icontains(wanted.text, autoescape=True) for part in (column.title, column.description))
         yield or_(*found)
+    if wanted.theme is not None:
+        members = achievement_theme_members.c
+        yield column.id.in_(select(members.achievement_id).where(members.theme_id == wanted.theme))
 
 
 def search(connection: Connection, wanted: Filter, order: Order, window: Window) -> Sequence[RowMapping]:

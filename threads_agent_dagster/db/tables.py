@@ -35,6 +35,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ENUM, JSONB, TIMESTAMP
+from sqlalchemy.types import UserDefinedType
 
 from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
 from threads_agent_dagster.domain.emotions import EMOTIONS
@@ -52,6 +53,16 @@ achievement_category = ENUM(*CATEGORIES, name="achievement_category", metadata=m
 source_type_enum = ENUM(*SOURCE_TYPES, name="source_type_enum", metadata=metadata, create_type=False)
 
 POLARITIES = ("positive", "negative", "neutral", "compound")
+
+
+class Halfvec(UserDefinedType[str]):
+    """pgvector's vector of half-precision numbers, as many as its row's `dimensions` says; written `[1,2,3]`."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """The name of the type."""
+        return "HALFVEC"
 
 
 def _time(name: str, *, required: bool = False, now: bool = False) -> Column[Any]:
@@ -474,6 +485,42 @@ achievements = Table(
     Index("idx_achievements_inbox_id", "inbox_id", postgresql_where=text("inbox_id IS NOT NULL")),
     Index("idx_achievements_commit_id", "commit_id", postgresql_where=text("commit_id IS NOT NULL")),
     Index("idx_achievements_import_id", "import_id", postgresql_where=text("import_id IS NOT NULL")),
+)
+
+# What achievements are about: a vector each, and themes found on all of them.
+
+achievement_embeddings = Table(
+    "achievement_embeddings",
+    metadata,
+    Column("achievement_id", Integer, ForeignKey("achievements.id", ondelete="CASCADE"), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("embedding", Halfvec, nullable=False),
+    _time("updated_at", now=True),
+    *_origin(),
+    CheckConstraint("vector_dims(embedding) = dimensions", name="dimensions"),
+    Index("idx_achievement_embeddings_model", "model"),
+)
+
+achievement_themes = Table(
+    "achievement_themes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("label", Text, nullable=False),
+    Column("words", ARRAY(Text), nullable=False),
+    _time("updated_at", now=True),
+    *_origin(),
+)
+
+achievement_theme_members = Table(
+    "achievement_theme_members",
+    metadata,
+    Column("achievement_id", Integer, ForeignKey("achievements.id", ondelete="CASCADE"), primary_key=True),
+    Column("theme_id", Integer, ForeignKey("achievement_themes.id", ondelete="CASCADE"), nullable=False),
+    Column("closeness", Double, nullable=False),
+    CheckConstraint("closeness BETWEEN -1 AND 1", name="closeness"),
+    Index("idx_achievement_theme_members_theme_id", "theme_id", text("closeness DESC")),
 )
 
 # Dashboard: triggers append what changed to metric_deltas, the dashboard_metrics asset folds it into the daily rollup,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MODEL_ID = "all-MiniLM-L6-v2-onnx-int8"
 DIMENSIONS = 384
+NEAR_DUPLICATE = 0.9  # cosine from which on two texts say the same in other words; different ones rarely pass 0.8
 MAX_TOKENS = 256  # what the model was published with; longer texts are cut
 
 
