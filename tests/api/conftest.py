@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
+from threads_agent_dagster.api import events
 from threads_agent_dagster.api.apps import create_app
 from threads_agent_dagster.settings import Settings
 from threads_agent_dagster.work.api_keys import create
@@ -33,8 +34,11 @@ def key(engine: Engine) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def open_app(settings: Settings, key: Callable[[str], str]) -> Iterator[Callable[..., TestClient]]:
-    """Starts an app; its client carries a key of `role`, or none."""
+def open_app(
+    settings: Settings, key: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., TestClient]]:
+    """Starts an app; its client carries a key of `role`, or none, and reads an answer to its end."""
+    monkeypatch.setattr(events, "STREAM_SECONDS", 0.0)
     with ExitStack() as stack:
 
         def start(name: str = "orchestrator", role: str | None = "editor", settings: Settings = settings) -> TestClient:

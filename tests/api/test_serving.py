@@ -59,7 +59,11 @@ def test_one_process_serves_all_apps_and_ends_on_sigterm(
             body = {"type": "emotion.analysis", "payload": {"post_id": post_id}}
             answer = caller.post(f"{addresses['orchestrator']}/task", json=body)
             assert answer.status_code == 202
-        process.send_signal(signal.SIGTERM)
+            with caller.stream("GET", f"{addresses['orchestrator']}/events") as stream:
+                lines = stream.iter_lines()
+                assert next(lines).startswith("data: ")
+                process.send_signal(signal.SIGTERM)
+                list(lines)  # raises when the stream is torn instead of ended
         assert process.wait(30) == 0
 
 

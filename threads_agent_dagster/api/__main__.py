@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from threads_agent_dagster.api.apps import ROUTERS, create_app
 from threads_agent_dagster.errors import ConfigurationError, ThreadsAgentError
@@ -39,9 +40,9 @@ def _listen(name: str, settings: Settings) -> socket.socket:
         ) from error
 
 
-def _server(name: str, settings: Settings) -> _Server:
+def _server(app: FastAPI) -> _Server:
     config = uvicorn.Config(
-        create_app(name, settings),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -52,10 +53,12 @@ def _server(name: str, settings: Settings) -> _Server:
 
 async def _serve(names: Sequence[str], settings: Settings) -> None:
     listeners = {name: _listen(name, settings) for name in names}
-    servers = {name: _server(name, settings) for name in names}
+    apps = {name: create_app(name, settings) for name in names}
+    servers = {name: _server(app) for name, app in apps.items()}
 
     def stop() -> None:
-        for server in servers.values():
+        for name, server in servers.items():
+            apps[name].state.feed.close()  # a stream has no end of its own, and the server waits for it
             server.should_exit = True
 
     for number in (signal.SIGINT, signal.SIGTERM):

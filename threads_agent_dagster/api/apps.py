@@ -14,6 +14,7 @@ from threads_agent_dagster.api import (
     docs,
     emotions,
     engagement,
+    events,
     experiments,
     health,
     inbox,
@@ -45,6 +46,7 @@ ROUTERS: Mapping[str, Sequence[APIRouter]] = {
         emotions.router,
         engagement.router,
         metrics.router,
+        events.router,
         dead_letters.router,
     ),
     "achievements": (achievements.router, portfolio.router, analytics.router, inbox.router),
@@ -65,6 +67,7 @@ def create_app(name: str, settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.telemetry = telemetry.Telemetry()
+    app.state.feed = events.Feed()
     for router in (health.router, docs.router, *ROUTERS[name]):
         app.include_router(router)
     app.add_api_route("/metrics", telemetry.metrics, tags=["health"], response_model=None)

@@ -12,6 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from threads_agent_dagster.api import docs, problems
@@ -23,7 +24,7 @@ OPEN_PATHS = docs.PATHS | {"/health", "/livez", "/readyz", "/metrics", "/webhook
 BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
-def _token(request: Request) -> str:
+def _token(request: HTTPConnection) -> str:
     authorization, key = request.headers.getlist("Authorization"), request.headers.getlist("X-API-Key")
     if len(authorization) + len(key) > 1:
         raise Unauthorized("send one API key, once")
@@ -70,16 +71,16 @@ class LimitBody:
 
 
 class RequireKey:
-    """Lets a request in before anything of its body is read, with its principal in `request.state`."""
+    """Lets a request or a websocket in before anything it sends is read, with its principal in `state`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
             await self.app(scope, receive, send)
             return
-        request = Request(scope)
+        request = HTTPConnection(scope)
         engine: Engine = request.app.state.engine
         try:
             request.state.principal = await run_in_threadpool(verify, engine, _token(request))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, RowMapping, text
 
+CHANNEL = "dashboard_metrics"  # where each refresh is announced once it is committed
+
 _KEEP_DAYS = 7
 _NOTE = text("INSERT INTO dashboard_refreshes (folded, run_id, code_version) VALUES (:folded, :run_id, :code_version)")
+_ANNOUNCE = text("SELECT pg_notify(:channel, '')")
 _FORGET = text(
     "DELETE FROM dashboard_refreshes WHERE refreshed_at < now() - make_interval(days => :days) "
     "AND id < (SELECT max(id) FROM dashboard_refreshes)"
@@ -17,6 +20,7 @@ def refresh(connection: Connection, run_id: str | None, code_version: str) -> in
     folded: int = connection.execute(text("SELECT refresh_dashboard_metrics()")).scalar_one()
     connection.execute(_NOTE, {"folded": folded, "run_id": run_id, "code_version": code_version})
     connection.execute(_FORGET, {"days": _KEEP_DAYS})
+    connection.execute(_ANNOUNCE, {"channel": CHANNEL})
     return folded
 
 
