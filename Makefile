@@ -12,11 +12,13 @@ run: $(VENV)/run.stamp ## the whole platform with demo data on this machine
 	$(BIN)/threads-agent up --demo
 
 $(BIN)/uv: requirements-uv.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d; name one: make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements-uv.lock
 	touch $@
 
 $(VENV)/run.stamp: requirements.lock pyproject.toml | $(BIN)/uv
+	@echo "installing what the platform needs into $(VENV): about 900 MB, a minute or so, this once"
 	$(INSTALL) --no-deps --require-hashes -r requirements.lock
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@

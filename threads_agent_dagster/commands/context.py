@@ -57,3 +57,15 @@ def database(home: Path | None) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def typed(home: Path | None, words: str) -> str:
+    """The command `threads-agent` with these words, as it can be typed here for this home."""
+    from threads_agent_dagster.local.hints import command
+
+    return command(read_settings(home).home, words)
+
+
+def count(number: int, one: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {one}" + ("" if number == 1 else "s")

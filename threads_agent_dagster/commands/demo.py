@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from threads_agent_dagster.commands.context import HomeOption, database
+from threads_agent_dagster.commands.context import HomeOption, count, database, typed
 
 app = typer.Typer(help="The demo data that `up --demo` brings.", no_args_is_help=True)
 
@@ -15,8 +15,11 @@ def remove(home: HomeOption = None) -> None:
     from threads_agent_dagster.local import demo
 
     with database(home) as engine:
-        count = demo.remove(engine)
-    typer.echo(f"{count} demo imports are undone" if count else "there is no demo data")
+        removed = demo.remove(engine)
+    if removed:
+        typer.echo(f"{count(removed, 'demo import')} undone; `{typed(home, 'up')}` without --demo brings nothing back")
+    else:
+        typer.echo("there is no demo data")
 
 
 @app.callback()

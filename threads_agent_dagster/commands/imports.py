@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from threads_agent_dagster.commands.context import HomeOption, JsonOption, database
+from threads_agent_dagster.commands.context import HomeOption, JsonOption, count, database, typed
 from threads_agent_dagster.errors import InvalidInput
 
 app = typer.Typer(help="Bring in what already exists, and take it away again.", no_args_is_help=True)
@@ -41,12 +41,12 @@ def import_git(
     if as_json:
         typer.echo(json.dumps(asdict(seen)))
         return
-    typer.echo(f"{seen.repository}: {seen.commits} commits, {seen.merges} merges, {seen.authors} authors")
-    typer.echo(f"{seen.changes} changes on the main line, {seen.added} of them new to the platform")
-    for reason, count in seen.ignored.most_common():
-        typer.echo(f"  {count} ignored: {reason}")
-    if seen.import_id is not None:
-        typer.echo(f"import {seen.import_id}; `threads-agent import undo {seen.import_id}` takes it away again")
+    counts = [count(seen.commits, "commit"), count(seen.merges, "merge"), count(seen.authors, "author")]
+    typer.echo(f"{seen.repository}: {', '.join(counts)}")
+    typer.echo(f"{count(seen.changes, 'change')} on the main line, {seen.added} of them new to the platform")
+    for reason, ignored in seen.ignored.most_common():
+        typer.echo(f"  {ignored} ignored: {reason}")
+    _tell_undo(home, seen.import_id)
 
 
 @app.command("experiments")
@@ -63,9 +63,9 @@ def import_experiments(
     if as_json:
         typer.echo(json.dumps(asdict(added)))
         return
-    typer.echo(f"{added.experiments} experiments with {added.variants} variants are new to the platform")
-    if added.import_id is not None:
-        typer.echo(f"import {added.import_id}; `threads-agent import undo {added.import_id}` takes it away again")
+    found = f"{count(added.experiments, 'experiment')} with {count(added.variants, 'variant')}"
+    typer.echo(f"new to the platform: {found}")
+    _tell_undo(home, added.import_id)
 
 
 @app.command("list")
@@ -80,11 +80,10 @@ def list_imports(home: HomeOption = None, as_json: JsonOption = False) -> None:
         return
     for one in found:
         demo = " (demo)" if one.demo else ""
-        typer.echo(
-            f"{one.id:4}  {one.kind:11}  {one.started_at:%Y-%m-%d %H:%M}  {one.row_count:7} rows  {one.source}{demo}"
-        )
+        rows = count(one.row_count, "row")
+        typer.echo(f"{one.id:4}  {one.kind:11}  {one.started_at:%Y-%m-%d %H:%M}  {rows:>14}  {one.source}{demo}")
     if not found:
-        typer.echo("nothing was imported; `threads-agent import git PATH` brings in a history")
+        typer.echo(f"nothing was imported; `{typed(home, 'import git PATH')}` brings in a history")
 
 
 @app.command("undo")
@@ -95,6 +94,11 @@ def undo(import_id: Annotated[int, typer.Argument(metavar="ID")], home: HomeOpti
     with database(home) as engine:
         imports.undo(engine, import_id)
     typer.echo(f"import {import_id} is undone")
+
+
+def _tell_undo(home: Path | None, import_id: int | None) -> None:
+    if import_id is not None:
+        typer.echo(f"import {import_id}; `{typed(home, f'import undo {import_id}')}` takes it away again")
 
 
 def _date(value: str | None) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from threads_agent_dagster.commands.context import HomeOption, JsonOption, read_settings
+from threads_agent_dagster.commands.context import HomeOption, JsonOption, read_settings, typed
 from threads_agent_dagster.errors import ConfigurationError, InvalidInput
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def add(
     }
     with _orchestrator(home) as platform:
         task = platform.post("/task", body)
-    typer.echo(json.dumps(task) if as_json else f"task {task['id']} is queued; `threads-agent task show {task['id']}`")
+    shown = typed(home, f"task show {task['id']}")
+    typer.echo(json.dumps(task) if as_json else f"task {task['id']} is queued; `{shown}` tells what became of it")
 
 
 @app.command("show")

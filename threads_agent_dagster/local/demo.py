@@ -65,7 +65,7 @@ def _import_history(engine: Engine, say: Say) -> int | None:
         except NotFound:
             continue
         if seen.changes:
-            say(f"imported {seen.added} changes of {seen.repository} ({seen.commits} commits, {seen.authors} authors)")
+            say(f"imported {seen.added} changes of {seen.repository} ({seen.commits} commits; authors: {seen.authors})")
             return seen.import_id or _earlier_import(engine, seen.repository)
     say("no git history here, so no demo achievements; try `threads-agent import git PATH`")
     return None

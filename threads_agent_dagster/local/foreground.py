@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
 from threads_agent_dagster.errors import Unavailable
 from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, read, supervisor
+from threads_agent_dagster.local.hints import command
 from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.local.platform import Platform
 from threads_agent_dagster.local.programs import environment
 from threads_agent_dagster.local.progress import Progress
 from threads_agent_dagster.settings import Settings
 
-PROGRAM = "threads-agent"
 POST = 'task add "what we shipped this week"'
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -43,9 +41,11 @@ def run(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
         progress.line(summary(platform.home, ready.endpoints, ready.new_key, "Ctrl-C"))
         platform.watch(Event())
     except Stopped:
-        progress.line("stopping")
-    finally:
         _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+        with progress.step("Stopping"):
+            platform.stop()
+    finally:
+        _on_signals(signal.SIG_IGN)
         platform.stop()
 
 
@@ -70,7 +70,7 @@ def detach(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
             if child.poll() is not None:
                 raise Unavailable(f"it did not start; {log} ends with: {log.read_text().strip().splitlines()[-1]}")
             time.sleep(0.2)
-    progress.line(summary(home, read(home), None, _command(home, "down")))
+    progress.line(summary(home, read(home), None, command(home.root, "down")))
 
 
 def _is_ready(home: Home, pid: int) -> bool:
@@ -86,26 +86,12 @@ def summary(home: Home, endpoints: Endpoints, key: str | None, ending: str) -> s
     lines += [f"  API key       {shown}", f"  data          {home.root}", ""]
     lines += [
         "Try:",
-        f"  your own history as achievements   {_command(home, 'import git PATH')}",
-        f"  a post                             {_command(home, POST)}",
-        f"  when something is odd              {_command(home, 'doctor')}",
+        f"  your own history as achievements   {command(home.root, 'import git PATH')}",
+        f"  a post                             {command(home.root, POST)}",
+        f"  when something is odd              {command(home.root, 'doctor')}",
         f"  to end it                          {ending}",
     ]
     return "\n".join([*lines, ""])
-
-
-def _command(home: Home, words: str) -> str:
-    """The command line; with --home where the settings would lead it elsewhere."""
-    usual = Settings().home.expanduser().absolute()
-    return f"{_program()} {words}" + ("" if home.root == usual else f" --home {home.root}")
-
-
-def _program() -> str:
-    """`threads-agent`, with its folder where a shell would not find it."""
-    script = Path(sys.executable).with_name(PROGRAM)
-    if shutil.which(PROGRAM) or not script.exists():
-        return PROGRAM
-    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 @contextmanager
