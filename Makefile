@@ -8,8 +8,8 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 
 .PHONY: run check test bench bench-smoke chaos browser lock
 
-run: $(VENV)/run.stamp ## the whole platform with demo data on this machine
-	$(BIN)/threads-agent up --demo
+run: $(VENV)/run.stamp ## the whole platform with demo data on this machine; options for it: UP="--ports auto"
+	$(BIN)/threads-agent up --demo $(UP)
 
 $(BIN)/uv: requirements-uv.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d; name one: make PYTHON=python3.12" % v[:2])'

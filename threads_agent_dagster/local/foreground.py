@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from types import FrameType
+from typing import TextIO
 
 from threads_agent_dagster.errors import Unavailable
 from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, read, supervisor
@@ -65,12 +66,21 @@ def detach(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
             start_new_session=True,
         )
     progress = Progress()
-    with progress.step("Starting in the background"):
+    with progress.step("Starting in the background"), log.open(encoding="utf-8") as words:
         while not _is_ready(home, child.pid):
+            _relay(words, progress)
             if child.poll() is not None:
                 raise Unavailable(f"it did not start; {log} ends with: {log.read_text().strip().splitlines()[-1]}")
             time.sleep(0.2)
+        _relay(words, progress)
     progress.line(summary(home, read(home), None, command(home.root, "down")))
+
+
+def _relay(words: TextIO, progress: Progress) -> None:
+    """Shows what it has done since the last time."""
+    for line in words:
+        if line.startswith("ok "):
+            progress.line(line.rstrip())
 
 
 def _is_ready(home: Home, pid: int) -> bool:
