@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, text
+from sqlalchemy import Connection, Row, RowMapping, insert, select, text
 
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
@@ -16,31 +17,89 @@ from threads_agent_dagster.db.tables import experiments, variant_performance
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All that was observed of one variant; `last_used` is None until something was."""
+    """All that was observed of one variant; `last_used` is None until something was.
+
+    `steered` is the part whose variant a policy chose, which no verdict may use; `deltas` are what this includes and
+    what must be deleted when it is stored.
+    """
 
     key: str
     variant_id: str
     dimensions: Mapping[str, Any]
     impressions: int
     successes: int
+    steered_impressions: int
+    steered_successes: int
+    guardrails: Mapping[str, int]
     last_used: datetime | None
+    deltas: Sequence[int]
 
 
+# One statement, so that sums and deltas are of one moment. History is read only for a variant without statistics of
+# this code version, or of which something was taken back.
 _OBSERVED = text("""
-    SELECT 'variant:' || variants.variant_id, variants.variant_id, variants.dimensions,
-        coalesce(seen.impressions, 0), coalesce(seen.successes, 0), seen.last_used
+    SELECT 'variant:' || variants.variant_id AS key, variants.variant_id, variants.dimensions,
+        coalesce(history.impressions, stored.impressions + changed.impressions) AS impressions,
+        coalesce(history.successes, stored.successes + changed.successes) AS successes,
+        coalesce(history.steered_impressions, stored.steered_impressions + changed.steered_impressions)
+            AS steered_impressions,
+        coalesce(history.steered_successes, stored.steered_successes + changed.steered_successes) AS steered_successes,
+        greatest(history.last_used, CASE WHEN history.impressions IS NULL THEN stored.last_used END,
+            changed.last_used) AS last_used,
+        history.impressions IS NULL AS folded, history.guardrails, stored.guardrails AS stored_guardrails,
+        changed.guardrails AS changed_guardrails, changed.ids
     FROM unnest(cast(:ids AS text[])) AS asked (id) JOIN variants ON variants.variant_id = asked.id
+    LEFT JOIN variant_performance AS stored
+        ON stored.variant_id = asked.id AND stored.code_version = :code_version
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(impressions), 0)::bigint AS impressions, coalesce(sum(successes), 0)::bigint AS successes,
+            coalesce(sum(steered_impressions), 0)::bigint AS steered_impressions,
+            coalesce(sum(steered_successes), 0)::bigint AS steered_successes, max(last_used) AS last_used,
+            array_agg(guardrails) FILTER (WHERE guardrails IS NOT NULL) AS guardrails,
+            array_agg(id) AS ids, coalesce(bool_or(recount), false) AS recount
+        FROM observation_deltas AS delta WHERE delta.variant_id = asked.id
+    ) AS changed
     LEFT JOIN LATERAL (
-        SELECT sum(impressions) AS impressions, sum(successes) AS successes, max(observed_at) AS last_used
-        FROM observations WHERE observations.variant_id = variants.variant_id
-    ) AS seen ON true
+        SELECT coalesce(sum(impressions), 0)::bigint AS impressions, coalesce(sum(successes), 0)::bigint AS successes,
+            coalesce(sum(impressions) FILTER (WHERE steered), 0)::bigint AS steered_impressions,
+            coalesce(sum(successes) FILTER (WHERE steered), 0)::bigint AS steered_successes,
+            max(observed_at) AS last_used,
+            (SELECT jsonb_object_agg(metric, n) FROM (
+                SELECT key AS metric, sum(value::bigint) AS n FROM observations AS harmful, jsonb_each_text(guardrails)
+                WHERE harmful.variant_id = asked.id AND NOT steered GROUP BY key) AS counted) AS guardrails
+        FROM observations WHERE observations.variant_id = asked.id
+    ) AS history ON stored.variant_id IS NULL OR changed.recount
 """)
 
 
-def read_observed(connection: Connection, keys: Sequence[str]) -> list[Observed]:
+def read_observed(connection: Connection, keys: Sequence[str], code_version: str) -> list[Observed]:
     """The sums behind each `variant:<id>`; variants that are gone are missing."""
     ids = [key.removeprefix("variant:") for key in keys]
-    return [Observed(*row) for row in connection.execute(_OBSERVED, {"ids": ids})]
+    rows = connection.execute(_OBSERVED, {"ids": ids, "code_version": code_version})
+    return [
+        Observed(
+            row.key,
+            row.variant_id,
+            row.dimensions,
+            row.impressions,
+            row.successes,
+            row.steered_impressions,
+            row.steered_successes,
+            _guardrails(row),
+            row.last_used,
+            row.ids or [],
+        )
+        for row in rows
+    ]
+
+
+def _guardrails(row: Row[Any]) -> Mapping[str, int]:
+    if not row.folded:
+        return row.guardrails or {}
+    counted: Counter[str] = Counter(row.stored_guardrails)
+    for change in row.changed_guardrails or []:
+        counted.update(change)
+    return dict(counted)
 
 
 _MADE_BY_THE_DATABASE = ("id", "created_at", "updated_at")
@@ -52,9 +111,13 @@ _STORE = insert_rows(
 )
 
 
-def store_performance(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces the statistics of the given variants."""
+_FORGET = text("DELETE FROM observation_deltas WHERE id = ANY(:ids)")
+
+
+def store_performance(connection: Connection, rows: Sequence[Mapping[str, Any]], deltas: Sequence[int]) -> None:
+    """Replaces the statistics of the given variants, which include `deltas`."""
     connection.execute(_STORE, parameter(rows))
+    connection.execute(_FORGET, {"ids": list(deltas)})
 
 
 STALE = """

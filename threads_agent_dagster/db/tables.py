@@ -273,8 +273,26 @@ observations = Table(
     Column("successes", Integer, nullable=False),
     _time("observed_at", required=True),
     _time("recorded_at", now=True),
+    Column("steered", Boolean, nullable=False, server_default=text("false")),
+    _json("guardrails", None),
     CheckConstraint("impressions >= 0 AND successes BETWEEN 0 AND impressions", name="counts"),
     Index("idx_observations_variant", "variant_id", postgresql_include=["impressions", "successes", "observed_at"]),
+)
+
+# What was recorded since a variant's statistics were made; folded into them and deleted.
+observation_deltas = Table(
+    "observation_deltas",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("variant_id", String(100), ForeignKey("variants.variant_id", ondelete="CASCADE"), nullable=False),
+    Column("impressions", BigInteger, nullable=False),
+    Column("successes", BigInteger, nullable=False),
+    Column("steered_impressions", BigInteger, nullable=False),
+    Column("steered_successes", BigInteger, nullable=False),
+    _json("guardrails", None),
+    _time("last_used"),
+    Column("recount", Boolean, nullable=False, server_default=text("false")),
+    Index("idx_observation_deltas_variant_id", "variant_id"),
 )
 
 variant_performance = Table(
@@ -296,7 +314,14 @@ variant_performance = Table(
     Column("ci_high", Double),
     _time("updated_at", now=True),
     *_origin(),
+    Column("steered_impressions", BigInteger, nullable=False, server_default=text("0")),
+    Column("steered_successes", BigInteger, nullable=False, server_default=text("0")),
+    _json("guardrails"),
     CheckConstraint("impressions >= 0 AND successes BETWEEN 0 AND impressions", name="counts"),
+    CheckConstraint(
+        "steered_impressions BETWEEN 0 AND impressions AND steered_successes BETWEEN 0 AND steered_impressions",
+        name="steered",
+    ),
     Index("idx_variant_performance", "variant_id"),
     Index("idx_variant_last_used", text("last_used DESC")),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,8 +15,19 @@ from threads_agent_dagster.domain.experiments import variant_statistics
 from threads_agent_dagster.work.drain import Job, Origin
 
 ASSET = "variant_performance"
-CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
-Statistics = Mapping[str, Any]
+CODE_VERSION = "2"  # raise it when the same input gives other rows: history is then stale
+_COUNTED = (
+    "variant_id", "dimensions", "impressions", "successes", "steered_impressions", "steered_successes", "guardrails",
+    "last_used",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The columns of `variant_performance`, and the deltas that they include."""
+
+    columns: Mapping[str, Any]
+    deltas: Sequence[int]
 
 
 def job(code_version: str = CODE_VERSION) -> Job[list[Observed], Statistics]:
@@ -23,7 +35,7 @@ def job(code_version: str = CODE_VERSION) -> Job[list[Observed], Statistics]:
     return Job(
         asset=ASSET,
         code_version=code_version,
-        load=lambda connection, rows: db.read_observed(connection, [row.key for row in rows]),
+        load=lambda connection, rows: db.read_observed(connection, [row.key for row in rows], code_version),
         compute=statistics,
         store=store,
         stale=db.STALE,
@@ -42,14 +54,11 @@ def statistics(observed: Sequence[Observed]) -> Mapping[str, Statistics]:
         "confidence_level": measured.confidence_level,
     }
     return {
-        one.key: {
-            "variant_id": one.variant_id,
-            "dimensions": dict(one.dimensions),
-            "impressions": one.impressions,
-            "successes": one.successes,
-            "last_used": one.last_used,
-            **{name: _null_if_nan(values[i]) for name, values in columns.items()},
-        }
+        one.key: Statistics(
+            {name: getattr(one, name) for name in _COUNTED}
+            | {name: _null_if_nan(values[i]) for name, values in columns.items()},
+            one.deltas,
+        )
         for i, one in enumerate(observed)
     }
 
@@ -61,5 +70,6 @@ def _null_if_nan(value: float) -> float | None:
 def store(connection: Connection, results: Mapping[str, Statistics], origin: Origin) -> set[str]:
     """Stores the statistics of a batch."""
     made_by = {"run_id": origin.run_id, "code_version": origin.code_version}
-    db.store_performance(connection, [{**row, **made_by} for row in results.values()])
+    rows = [{**one.columns, **made_by} for one in results.values()]
+    db.store_performance(connection, rows, [delta for one in results.values() for delta in one.deltas])
     return set()
