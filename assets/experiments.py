@@ -56,4 +56,4 @@ CHECKS = {
     output_required=False,
 )
 def variant_performance(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
-    yield from drain_all(context, config, database, job(), CHECKS)
+    yield from drain_all(context, config, database, job(recount=config.force), CHECKS)

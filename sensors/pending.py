@@ -26,7 +26,7 @@ BRIDGE = timedelta(days=31)  # a gap this short costs less than one more run
 CHAINS: Mapping[str, Sequence[str]] = {
     "content_chain": ("posts", "emotion_trajectories", "post_engagement", "dashboard_metrics"),
     "achievements_chain": ("achievements", "dashboard_metrics"),
-    "experiments_chain": ("variant_performance", "dashboard_metrics"),
+    "experiments_chain": ("variant_performance", "experiment_verdicts", "dashboard_metrics"),
     "vectors_chain": ("achievement_embeddings", "achievement_themes"),  # apart: slow, and nothing waits for it
 }
 CHAIN_OF = {asset: chain for chain, assets in CHAINS.items() for asset in assets if asset != "dashboard_metrics"}

@@ -2,7 +2,19 @@
 
 import dagster as dg
 
-from assets import achievements, embeddings, emotions, engagement, experiments, inbox, metrics, posts, tasks, themes
+from assets import (
+    achievements,
+    embeddings,
+    emotions,
+    engagement,
+    experiments,
+    inbox,
+    metrics,
+    posts,
+    tasks,
+    themes,
+    verdicts,
+)
 from resources.database import Database
 from sensors.pending import chains, pending_work
 from sensors.schedules import metrics_job, metrics_refresh
@@ -21,6 +33,7 @@ defs = dg.Definitions(
         experiments.variant_performance,
         embeddings.achievement_embeddings,
         themes.achievement_themes,
+        verdicts.experiment_verdicts,
         metrics.dashboard_metrics,
     ],
     jobs=[*chains, metrics_job],

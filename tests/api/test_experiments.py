@@ -117,6 +117,7 @@ def _measure(engine: Engine, **successes: int) -> None:
 def test_the_verdict_follows_the_counts(prompts: TestClient, engine: Engine) -> None:
     prompts.post(EXPERIMENTS, json=NEW)
     path = f"{EXPERIMENTS}/hooks"
+    prompts.post(f"{path}/start")
     _measure(engine, a=200)
     assert prompts.get(path).json()["result"] is None
     _measure(engine, b=600)

@@ -42,6 +42,11 @@ INSERT INTO observations (event_id, variant_id, impressions, successes, observed
 VALUES ('o1', 'v1', 100, 7, '2026-01-06');
 INSERT INTO variant_performance (variant_id, dimensions, impressions, successes, mean_performance, run_id)
 VALUES ('v1', '{}', 100, 7, 0.07, 'run-1');
+INSERT INTO experiments (id, name, status, plan, plan_hash, started_at)
+VALUES ('e1', 'e', 'running', '{"stopping_rule": "fixed", "horizon": 100, "minimum_sample": 50}', 'h1', '2026-01-05');
+INSERT INTO experiment_verdicts (experiment_id, plan_hash, input_version, test, prior, n, smallest, verdict, reason,
+    rule, srm_p, stale, document, sha256, run_id)
+VALUES ('e1', 'h1', 'i1', 't', 'p', 200, 100, 'ship', 'r', 'r', 0.5, false, '{}', 's', 'run-1');
 DELETE FROM pending;
 SELECT refresh_dashboard_metrics();
 """
@@ -86,6 +91,12 @@ BREAKS = {
         "unmeasured_variants_claim_nothing",
     ): "UPDATE variant_performance SET impressions = 0, successes = 0",
     ("experiments", "observations_counted_once"): "UPDATE variant_performance SET impressions = 200",
+    ("verdicts", "verdict_from_frozen_plan"): "UPDATE experiment_verdicts SET plan_hash = 'another'",
+    ("verdicts", "sample_ratio_as_planned"): "UPDATE experiment_verdicts SET srm_p = 0.0009",
+    ("verdicts", "no_decision_below_the_minimum_sample"): "UPDATE experiment_verdicts SET smallest = 49",
+    ("verdicts", "no_verdict_from_stale_data"): "UPDATE experiment_verdicts SET stale = true",
+    ("verdicts", "no_peeking_without_sequential"): "UPDATE experiment_verdicts SET smallest = 99",
+    ("verdicts", "every_running_experiment_is_healthy"): "UPDATE experiment_verdicts SET verdict = 'unhealthy'",
     ("metrics", "no_daily_figure_is_negative"): "UPDATE dashboard_metrics_daily SET n = -1 WHERE metric = 'posts'",
     ("metrics", "today_equals_the_tables"): """
         INSERT INTO posts (persona_id, hook, body) VALUES ('default', 'now', ''); DELETE FROM metric_deltas""",
@@ -93,7 +104,17 @@ BREAKS = {
 
 
 def _all_checks() -> dict[tuple[str, str], str]:
-    nouns = ("posts", "emotions", "engagement", "achievements", "embeddings", "themes", "experiments", "metrics")
+    nouns = (
+        "posts",
+        "emotions",
+        "engagement",
+        "achievements",
+        "embeddings",
+        "themes",
+        "experiments",
+        "verdicts",
+        "metrics",
+    )
     return {
         (noun, name): statement
         for noun in nouns

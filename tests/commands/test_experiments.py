@@ -4,10 +4,15 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy import text as sql
 from typer.testing import CliRunner
 
 from threads_agent_dagster.commands.experiments import app
-from threads_agent_dagster.errors import InvalidInput
+from threads_agent_dagster.domain.experiments import Plan
+from threads_agent_dagster.errors import InvalidInput, NotFound
+from threads_agent_dagster.work import experiments, verdicts
+from threads_agent_dagster.work.drain import Origin, drain
 
 HEADER = "experiment_id,variant_id,impressions,successes\n"
 
@@ -122,3 +127,34 @@ def test_plan_says_how_long_to_run_and_what_can_be_seen() -> None:
 @pytest.mark.parametrize("options", [["--baseline", "2"], ["--baseline", "0.1", "--daily-impressions", "0"]])
 def test_impossible_plans_are_refused(options: list[str]) -> None:
     assert isinstance(CliRunner().invoke(app, ["plan", *options]).exception, InvalidInput)
+
+
+def _stored_verdict(engine: Engine) -> None:
+    statements = [
+        "INSERT INTO experiments (id, name) VALUES ('x', 'Hooks')",
+        "INSERT INTO variants (variant_id, experiment_id, is_control) VALUES ('a', 'x', true), ('b', 'x', false)",
+        f"UPDATE experiments SET status = 'running', started_at = now(), plan_hash = '{Plan().sha256()}'",
+        "INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at) "
+        "VALUES ('1', 'a', 5000, 500, now()), ('2', 'b', 5000, 650, now())",
+    ]
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sql(statement))
+    for job in (experiments.job(), verdicts.job()):
+        drain(engine, job, None, Origin("run", job.code_version))
+
+
+def test_verify_says_that_the_bytes_are_the_same_and_fails_when_they_are_not(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    _stored_verdict(engine)
+    result = CliRunner().invoke(app, ["verify", "x"])
+    answer = json.loads(result.stdout)
+    assert (result.exit_code, answer["same"], answer["current"]) == (0, True, True)
+    assert answer["stored_sha256"] == answer["recomputed_sha256"]
+    with engine.begin() as connection:
+        connection.execute(sql("UPDATE experiment_verdicts SET document = replace(document, '650', '560')"))
+    forged = CliRunner().invoke(app, ["verify", "x"])
+    assert (forged.exit_code, json.loads(forged.stdout)["same"]) == (1, False)
+    assert isinstance(CliRunner().invoke(app, ["verify", "nobody"]).exception, NotFound)

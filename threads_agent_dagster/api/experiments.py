@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -14,15 +11,17 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from threads_agent_dagster.api.bodies import Id, In, JsonObject, Line, Name, Out, Page, StrictRoute
+from threads_agent_dagster.api.bodies import Count, Id, In, JsonObject, Line, Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.api.variants import Variant
 from threads_agent_dagster.db import experiments as db
-from threads_agent_dagster.db import variants
-from threads_agent_dagster.domain.experiments import Judge, Plan, analyze, detail
+from threads_agent_dagster.db import variants, verdicts
+from threads_agent_dagster.domain.experiments import SRM_ALPHA, Plan
+from threads_agent_dagster.domain.verdicts import sha256_of
 from threads_agent_dagster.errors import Conflict, NotFound
+from threads_agent_dagster.work import verdicts as work
 
 router = APIRouter(prefix="/api/v1/experiments", tags=["experiments"], route_class=StrictRoute)
 
@@ -52,18 +51,55 @@ class Arm(Out):
     expected_loss: float | None
 
 
+class Comparison(Out):
+    """A variant against the control in one metric; bounds are relative to it, p-values corrected over all of these."""
+
+    metric: str
+    variant_id: str
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    q_bh: float | None
+
+
 class Verdict(Out):
-    """Computed from the variants' counts by `plan`; the same counts and plan always give the same verdict."""
+    """By the counts that the table holds now and the plan: the same of both always give the same verdict.
+
+    `gate` names what held a decision back. `sha256` is that of the whole document; `stored_sha256` that of the row in
+    `experiment_verdicts`, the same once the asset has caught up, null before the experiment was started.
+    """
 
     verdict: str
     reason: str
     rule: str
     variant_id: str | None
+    gate: str | None
+    test: str
+    prior: str
+    n: int
+    input_version: str
     p_value: float | None
     p_value_sequential: float | None
     srm_p: float | None
     plan: dict[str, Any]
     arms: list[Arm]
+    comparisons: list[Comparison]
+    sha256: str
+    stored_sha256: str | None
+
+
+class Promotion(Out):
+    variant_id: str
+    promoted_at: datetime
+    promoted_by: str
+    forced: bool
+    reason: str | None
+    verdict: str | None
+    verdict_sha256: str | None
+    undone_at: datetime | None
+    undone_by: str | None
+    undo_reason: str | None
 
 
 class ExperimentWithVariants(Experiment):
@@ -71,20 +107,48 @@ class ExperimentWithVariants(Experiment):
 
     variants: list[Variant]
     result: Verdict | None
+    promoted: str | None
+    promotions: list[Promotion]
+
+
+class ToleranceIn(In):
+    """A harm, counted per impression, that the winner may raise by at most this share of the control's."""
+
+    metric: Name
+    tolerated: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 
 
 class PlanIn(In):
-    """What is fixed before the first impression; the rest of the statistics' plan keeps its default."""
+    """What is fixed before the first impression; the split is in the variants' weights."""
+
+    metric: Name = "success_rate"
 
     alpha: Share = 0.05
     power: Share = 0.8
     mde: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 0.1
     stopping_rule: Literal["sequential", "fixed"] = "sequential"
     horizon: Id | None = None
+    guardrails: list[ToleranceIn] = Field(default_factory=list, max_length=20)
+    srm_alpha: Share = SRM_ALPHA
+    minimum_sample: Count = 100
+    stale_days: Annotated[float, Field(gt=0, le=365, allow_inf_nan=False)] = 7.0
+    policy: Literal["fixed", "thompson", "top_two", "ucb", "forward"] = "fixed"
+    floor: Share = 0.1
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.stopping_rule == "fixed" and self.horizon is None:
+            raise ValueError("a fixed plan decides at its horizon, so it needs one (threads-agent experiments plan)")
+        if len({one.metric for one in self.guardrails} | {self.metric}) <= len(self.guardrails):
+            raise ValueError("a metric stands twice")
+        return self
 
 
 class ArmIn(In):
+    """`weight`: planned share of the impressions, equal without."""
+
     variant_id: Name
+    weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     dimensions: JsonObject = Field(default_factory=dict)
     hook: Line | None = None
     is_control: bool = False
@@ -104,7 +168,28 @@ class NewExperiment(In):
             raise ValueError("a variant id stands twice")
         if sum(arm.is_control for arm in self.variants) != 1:
             raise ValueError("exactly one variant is the control")
+        if len({arm.weight is None for arm in self.variants}) > 1:
+            raise ValueError("either all variants have a weight or none")
         return self
+
+    def stored_plan(self) -> dict[str, Any]:
+        """With the weights in the order that all figures follow: the control first, then by id."""
+        ordered = sorted(self.variants, key=lambda arm: (not arm.is_control, arm.variant_id))
+        plan = self.plan.model_dump(exclude_none=True)
+        weights = [arm.weight for arm in ordered if arm.weight is not None]
+        return plan | {"weights": weights} if weights else plan
+
+
+class PromotionIn(In):
+    """Without `variant_id`, what the verdict ships. `force` insists on another, and says why in `reason`."""
+
+    variant_id: Name | None = None
+    force: bool = False
+    reason: Line | None = None
+
+
+class UndoIn(In):
+    reason: Line | None = None
 
 
 @router.get("")
@@ -125,9 +210,9 @@ def get_experiment(experiment_id: ExperimentId, engine: EngineDep, _: Viewer) ->
 def create_experiment(new: NewExperiment, once: OnceDep, _: Editor) -> JSONResponse:
     def write(connection: Connection) -> Reply:
         try:
-            db.add(connection, {"id": new.id, "name": new.name, "plan": new.plan.model_dump(exclude_none=True)})
+            db.add(connection, {"id": new.id, "name": new.name, "plan": new.stored_plan()})
             for arm in new.variants:
-                variants.add(connection, arm.model_dump() | {"experiment_id": new.id})
+                variants.add(connection, arm.model_dump(exclude={"weight"}) | {"experiment_id": new.id})
         except IntegrityError as error:
             raise Conflict(f"the experiment {new.id!r} or one of its variants is there already") from error
         return Reply(201, _shown(connection, new.id), {"Location": f"{router.prefix}/{new.id}"})
@@ -140,7 +225,7 @@ def start(experiment_id: ExperimentId, once: OnceDep, _: Editor) -> JSONResponse
     """Freezes the plan and its hash; from then on the variants are fixed too."""
 
     def write(connection: Connection) -> Reply:
-        plan = _plan(_found(connection, experiment_id))
+        plan = Plan.of(_found(connection, experiment_id)["plan"])
         if not db.start(connection, experiment_id, plan.sha256()):
             raise Conflict(f"the experiment {experiment_id!r} was started before")
         return Reply(200, _shown(connection, experiment_id), {})
@@ -159,6 +244,32 @@ def stop(experiment_id: ExperimentId, once: OnceDep, _: Editor) -> JSONResponse:
     return once(write)
 
 
+@router.post("/{experiment_id}/promote", response_model=ExperimentWithVariants)
+def promote(experiment_id: ExperimentId, wanted: PromotionIn, once: OnceDep, caller: Editor) -> JSONResponse:
+    """Makes a variant the winner, which `POST /api/v1/variants/select` then gives to everybody."""
+
+    def write(connection: Connection) -> Reply:
+        _found(connection, experiment_id)
+        names = [arm["variant_id"] for arm in variants.of_experiment(connection, experiment_id)]
+        wish = work.Wish(experiment_id, wanted.variant_id, caller.name, wanted.force, wanted.reason)
+        work.promote(connection, wish, names)
+        return Reply(200, _shown(connection, experiment_id), {})
+
+    return once(write)
+
+
+@router.post("/{experiment_id}/undo", response_model=ExperimentWithVariants)
+def undo(experiment_id: ExperimentId, wanted: UndoIn, once: OnceDep, caller: Editor) -> JSONResponse:
+    """Takes the newest promotion back; the one before it counts again."""
+
+    def write(connection: Connection) -> Reply:
+        _found(connection, experiment_id)
+        work.undo(connection, experiment_id, caller.name, wanted.reason)
+        return Reply(200, _shown(connection, experiment_id), {})
+
+    return once(write)
+
+
 def _found(connection: Connection, experiment_id: str) -> RowMapping:
     row = db.find(connection, experiment_id)
     if row is None:
@@ -168,36 +279,18 @@ def _found(connection: Connection, experiment_id: str) -> RowMapping:
 
 def _shown(connection: Connection, experiment_id: str) -> ExperimentWithVariants:
     row = _found(connection, experiment_id)
-    arms = variants.of_experiment(connection, experiment_id)
-    shown = {"variants": [dict(arm) for arm in arms], "result": _judged(arms, _plan(row))}
+    shown = {
+        "variants": [dict(arm) for arm in variants.of_experiment(connection, experiment_id)],
+        "result": _judged(connection, experiment_id),
+        "promoted": verdicts.promoted(connection, experiment_id),
+        "promotions": [dict(one) for one in verdicts.promotions_of(connection, experiment_id)],
+    }
     return ExperimentWithVariants.model_validate(dict(row) | shown)
 
 
-def _plan(experiment: RowMapping) -> Plan:
-    known = {field.name for field in fields(Plan)}
-    return Plan(**{name: value for name, value in experiment["plan"].items() if name in known})
-
-
-def _judged(arms: Sequence[RowMapping], plan: Plan) -> Verdict | None:
-    if len(arms) < 2 or any(arm["impressions"] is None for arm in arms):
+def _judged(connection: Connection, experiment_id: str) -> Verdict | None:
+    document, stored = work.current(connection, experiment_id), verdicts.find(connection, experiment_id)
+    if document is None:
         return None
-    names = [arm["variant_id"] for arm in arms]
-    analysis = analyze([[arm["impressions"] for arm in arms]], [[arm["successes"] for arm in arms]], plan)
-    verdict = Judge(analysis, detail(analysis, plan), plan).verdict(0, names)
-    measures = ("rate", "ci_low", "ci_high", "p_best", "expected_loss")
-    return Verdict(
-        **asdict(verdict),
-        p_value=_number(analysis.p_value[0]),
-        p_value_sequential=_number(analysis.p_value_sequential[0]),
-        srm_p=_number(analysis.srm_p[0]),
-        plan=asdict(plan),
-        arms=[
-            Arm(variant_id=name, **{measure: _number(getattr(analysis, measure)[0, index]) for measure in measures})
-            for index, name in enumerate(names)
-        ],
-    )
-
-
-def _number(value: float) -> float | None:
-    """None for what is not measured: JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None
+    hashes = {"sha256": sha256_of(document), "stored_sha256": None if stored is None else stored["sha256"]}
+    return Verdict.model_validate(dict(document) | hashes)

@@ -45,6 +45,9 @@ class Variant(Out):
     updated_at: datetime | None
     run_id: str | None
     code_version: str | None
+    steered_impressions: int | None
+    steered_successes: int | None
+    guardrails: dict[str, int] | None
 
 
 class NewVariant(In):
@@ -56,17 +59,25 @@ class NewVariant(In):
 
 
 class Observed(In):
-    """Counts that were observed once; sent again under the same event id they count once."""
+    """Counts that were observed once; sent again under the same event id they count once.
+
+    `steered` says that a policy chose the variant (as `select` answered); no verdict uses such impressions.
+    `guardrails` counts harm by metric, e.g. {"unfollows": 2}.
+    """
 
     event_id: Annotated[Name, Field(max_length=100)]
     impressions: Count
     successes: Count
     observed_at: Moment | None = None
+    steered: bool = False
+    guardrails: Annotated[dict[Name, Count], Field(max_length=20)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.successes > self.impressions:
             raise ValueError("more successes than impressions")
+        if max((self.guardrails or {}).values(), default=0) > self.impressions:
+            raise ValueError("more harm than impressions")
         return self
 
 
@@ -124,7 +135,9 @@ def _must_be_draft(connection: Connection, experiment_id: str) -> None:
 def record_performance(variant_id: Annotated[Name, Path()], batch: Batch, once: OnceDep, _: Editor) -> JSONResponse:
     now = datetime.now(UTC)
     observed = [
-        db.Observation(one.event_id, one.impressions, one.successes, one.observed_at or now)
+        db.Observation(
+            one.event_id, one.impressions, one.successes, one.observed_at or now, one.steered, one.guardrails
+        )
         for one in batch.observations
     ]
 

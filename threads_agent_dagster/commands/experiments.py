@@ -1,4 +1,4 @@
-"""`threads-agent experiments analyze | plan`: statistics of counts, without a database."""
+"""`threads-agent experiments analyze | plan | verify`: statistics of counts, and verdicts computed again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from threads_agent_dagster.commands.context import HomeOption, database
 from threads_agent_dagster.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -112,6 +113,22 @@ def plan_run(
     if days is not None:
         answer["minimum_detectable_uplift"] = _visible_within(days, daily_impressions, baseline, variants, asked)
     typer.echo(json.dumps(answer))
+
+
+@app.command()
+def verify(
+    experiment_id: Annotated[str, typer.Argument(help="The experiment whose stored verdict is computed again.")],
+    home: HomeOption = None,
+) -> None:
+    """Compute a stored verdict again from its inputs and its frozen plan; exit code 1 unless the bytes are the same."""
+    from threads_agent_dagster.work import verdicts
+
+    with database(home) as engine, engine.connect() as connection:
+        found = verdicts.verify(connection, experiment_id)
+    typer.echo(json.dumps({"experiment_id": experiment_id, **asdict(found)}))
+    if not found.same:
+        typer.echo("the stored verdict is not what its inputs and its plan give", err=True)
+        raise typer.Exit(1)
 
 
 def _positive(daily_impressions: float | None) -> float:

@@ -44,8 +44,8 @@ _OBSERVED = text("""
         coalesce(history.steered_impressions, stored.steered_impressions + changed.steered_impressions)
             AS steered_impressions,
         coalesce(history.steered_successes, stored.steered_successes + changed.steered_successes) AS steered_successes,
-        greatest(history.last_used, CASE WHEN history.impressions IS NULL THEN stored.last_used END,
-            changed.last_used) AS last_used,
+        CASE WHEN history.impressions IS NULL THEN greatest(stored.last_used, changed.last_used)
+            ELSE history.last_used END AS last_used,
         history.impressions IS NULL AS folded, history.guardrails, stored.guardrails AS stored_guardrails,
         changed.guardrails AS changed_guardrails, changed.ids
     FROM unnest(cast(:ids AS text[])) AS asked (id) JOIN variants ON variants.variant_id = asked.id
@@ -67,8 +67,10 @@ _OBSERVED = text("""
             (SELECT jsonb_object_agg(metric, n) FROM (
                 SELECT key AS metric, sum(value::bigint) AS n FROM observations AS harmful, jsonb_each_text(guardrails)
                 WHERE harmful.variant_id = asked.id AND NOT steered GROUP BY key) AS counted) AS guardrails
-        FROM observations WHERE observations.variant_id = asked.id
-    ) AS history ON stored.variant_id IS NULL OR changed.recount
+        FROM observations
+        WHERE observations.variant_id = asked.id AND (stored.variant_id IS NULL OR changed.recount)
+        HAVING stored.variant_id IS NULL OR changed.recount
+    ) AS history ON true
 """)
 
 

@@ -63,7 +63,7 @@ def ensure_persona(connection: Connection, persona_id: str, name: str, voice: st
 
 _ADD_EXPERIMENTS = insert_rows(
     "experiments",
-    ["id", "name", "status", "plan", "started_at", "ended_at", "import_id"],
+    ["id", "name", "status", "plan", "plan_hash", "started_at", "ended_at", "import_id"],
     "ON CONFLICT DO NOTHING RETURNING id",
 )
 _ADD_VARIANTS = insert_rows(

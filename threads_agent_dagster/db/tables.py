@@ -326,6 +326,64 @@ variant_performance = Table(
     Index("idx_variant_last_used", text("last_used DESC")),
 )
 
+experiment_verdicts = Table(
+    "experiment_verdicts",
+    metadata,
+    Column("experiment_id", String(100), ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("plan_hash", Text, nullable=False),
+    Column("input_version", Text, nullable=False),
+    Column("test", Text, nullable=False),
+    Column("prior", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("smallest", BigInteger, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("variant_id", Text),
+    Column("gate", Text),
+    Column("p_value", Double),
+    Column("p_value_sequential", Double),
+    Column("srm_p", Double),
+    Column("stale", Boolean, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    _time("computed_at", now=True),
+    *_origin(),
+    CheckConstraint("verdict IN ('ship', 'roll back', 'keep running', 'no evidence', 'unhealthy')", name="verdict"),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("experiment_id", String(100), ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("variant_id", String(100), ForeignKey("variants.variant_id", ondelete="CASCADE"), nullable=False),
+    _time("promoted_at", now=True),
+    Column("promoted_by", Text, nullable=False),
+    Column("forced", Boolean, nullable=False),
+    Column("reason", Text),
+    Column("verdict", Text),
+    Column("verdict_sha256", Text),
+    _time("undone_at"),
+    Column("undone_by", Text),
+    Column("undo_reason", Text),
+    CheckConstraint("NOT forced OR reason IS NOT NULL", name="forced"),
+    Index("idx_promotions_experiment_id", "experiment_id", "id"),
+    Index("idx_promotions_variant_id", "variant_id"),
+)
+
+# Which variant a unit was given by a policy; a fixed split needs no memory.
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("experiment_id", String(100), ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("unit_id", Text, primary_key=True),
+    Column("variant_id", String(100), ForeignKey("variants.variant_id", ondelete="CASCADE"), nullable=False),
+    Column("steered", Boolean, nullable=False),
+    _time("assigned_at", now=True),
+    Index("idx_assignments_variant_id", "variant_id"),
+)
+
 posts = Table(
     "posts",
     metadata,

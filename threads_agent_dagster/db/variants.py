@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,14 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, text
 from sqlalchemy.dialects.postgresql import ARRAY as PG_ARRAY
-from sqlalchemy.dialects.postgresql import INTEGER, TEXT, TIMESTAMP
+from sqlalchemy.dialects.postgresql import BOOLEAN, INTEGER, TEXT, TIMESTAMP
 
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.tables import variant_performance, variants
 
 _MEASURED = (
     "impressions", "successes", "mean_performance", "variance", "confidence_level", "ci_low", "ci_high", "last_used",
-    "updated_at", "run_id", "code_version",
+    "updated_at", "run_id", "code_version", "steered_impressions", "steered_successes", "guardrails",
 )  # fmt: skip
 _ROWS = select(variants, *(variant_performance.c[name] for name in _MEASURED)).outerjoin_from(
     variants, variant_performance, variants.c.variant_id == variant_performance.c.variant_id
@@ -31,9 +32,13 @@ def search(connection: Connection, experiment_id: str | None, window: Window) ->
 
 
 def of_experiment(connection: Connection, experiment_id: str) -> Sequence[RowMapping]:
-    """All variants of an experiment, the control first."""
+    """All variants of an experiment: the control first, then by id in the order of code points."""
     rows = _ROWS.where(variants.c.experiment_id == experiment_id)
-    return connection.execute(rows.order_by(variants.c.is_control.desc(), variants.c.variant_id)).mappings().all()
+    return (
+        connection.execute(rows.order_by(variants.c.is_control.desc(), variants.c.variant_id.collate("C")))
+        .mappings()
+        .all()
+    )
 
 
 def find(connection: Connection, variant_id: str) -> RowMapping | None:
@@ -53,20 +58,24 @@ class Observation:
     impressions: int
     successes: int
     observed_at: datetime
+    steered: bool = False
+    guardrails: Mapping[str, int] | None = None
 
 
 # In the order of the event ids, so that two batches which overlap wait for each other instead of deadlocking.
 _RECORD = text("""
-    INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at)
-    SELECT event_id, :variant_id, impressions, successes, observed_at
-    FROM unnest(:event_ids, :impressions, :successes, :observed_at)
-        AS observed (event_id, impressions, successes, observed_at)
+    INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at, steered, guardrails)
+    SELECT event_id, :variant_id, impressions, successes, observed_at, steered, cast(guardrails AS jsonb)
+    FROM unnest(:event_ids, :impressions, :successes, :observed_at, :steered, :guardrails)
+        AS observed (event_id, impressions, successes, observed_at, steered, guardrails)
     ORDER BY event_id ON CONFLICT (event_id) DO NOTHING RETURNING event_id
 """).bindparams(
     bindparam("event_ids", type_=PG_ARRAY(TEXT)),
     bindparam("impressions", type_=PG_ARRAY(INTEGER)),
     bindparam("successes", type_=PG_ARRAY(INTEGER)),
     bindparam("observed_at", type_=PG_ARRAY(TIMESTAMP(timezone=True))),
+    bindparam("steered", type_=PG_ARRAY(BOOLEAN)),
+    bindparam("guardrails", type_=PG_ARRAY(TEXT)),
 )
 
 
@@ -78,16 +87,19 @@ def record(connection: Connection, variant_id: str, observed: Sequence[Observati
         "impressions": [one.impressions for one in observed],
         "successes": [one.successes for one in observed],
         "observed_at": [one.observed_at for one in observed],
+        "steered": [one.steered for one in observed],
+        "guardrails": [json.dumps(dict(one.guardrails)) if one.guardrails else None for one in observed],
     }
     return {row.event_id for row in connection.execute(_RECORD, parameters)}
 
 
 _RECORDED = text(
-    "SELECT event_id, variant_id, impressions, successes FROM observations WHERE event_id = ANY(:event_ids)"
+    "SELECT event_id, variant_id, impressions, successes, steered, coalesce(guardrails, '{}') AS guardrails "
+    "FROM observations WHERE event_id = ANY(:event_ids)"
 )
 
 
-def recorded(connection: Connection, event_ids: Sequence[str]) -> Mapping[str, tuple[str, int, int]]:
-    """Event id → (variant, impressions, successes) of those that are there."""
-    rows = connection.execute(_RECORDED, {"event_ids": list(event_ids)})
-    return {row.event_id: (row.variant_id, row.impressions, row.successes) for row in rows}
+def recorded(connection: Connection, event_ids: Sequence[str]) -> Mapping[str, RowMapping]:
+    """Event id → variant_id, impressions, successes, steered and guardrails of those that are there."""
+    rows = connection.execute(_RECORDED, {"event_ids": list(event_ids)}).mappings()
+    return {row["event_id"]: row for row in rows}

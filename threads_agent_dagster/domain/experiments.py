@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,7 +24,9 @@ Counts = NDArray[np.int64]
 VERDICTS = ("ship", "roll back", "keep running", "no evidence", "unhealthy")
 SHIP, ROLL_BACK, KEEP_RUNNING, NO_EVIDENCE, UNHEALTHY = range(5)
 SEQUENTIAL, FIXED = "sequential", "fixed"
+DECISIONS = (VERDICTS[SHIP], VERDICTS[ROLL_BACK], VERDICTS[NO_EVIDENCE])
 SRM_ALPHA = 0.001  # customary for sample-ratio checks, which run on every look (Fabijan et al. 2019)
+POLICIES = ("fixed", "thompson", "top_two", "ucb", "forward")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,18 @@ def variant_statistics(impressions: ArrayLike, successes: ArrayLike, alpha: floa
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerance:
+    """A harm, counted per impression, that a winner may raise by at most this much, relative to the control."""
+
+    metric: str
+    tolerated: float  # 0.05: up to 5 % more
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerated < math.inf:
+            raise InvalidInput(f"{self.tolerated} is negative", "guardrails")
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is fixed before the first impression; a changed plan is a new experiment."""
 
@@ -85,17 +100,42 @@ class Plan:
     stopping_rule: str = SEQUENTIAL  # may be looked at any time; `fixed` decides once, at the horizon
     horizon: int | None = None  # impressions per variant; None: what mde and power ask for at the observed rate
     weights: tuple[float, ...] | None = None  # planned split of the impressions in the arms' order; None: equal
+    guardrails: tuple[Tolerance, ...] = ()
+    srm_alpha: float = SRM_ALPHA  # a split less likely than this is no accident
+    minimum_sample: int = 0  # impressions of every variant before anything is decided
+    stale_days: float = 7.0  # data that stopped coming this long ago judge nothing
+    policy: str = "fixed"  # how impressions are given out, one of POLICIES
+    floor: float = 0.1  # share that a policy other than `fixed` still splits as planned; verdicts use these alone
 
     def __post_init__(self) -> None:
-        for field, value in (("alpha", self.alpha), ("power", self.power)):
-            if not 0 < value < 1:
-                raise InvalidInput(f"{value} is not between 0 and 1", field)
-        if not (0 < self.mde < math.inf):
-            raise InvalidInput(f"{self.mde} is not positive", "mde")
+        for field in ("alpha", "power", "srm_alpha", "floor"):
+            if not 0 < getattr(self, field) < 1:
+                raise InvalidInput(f"{getattr(self, field)} is not between 0 and 1", field)
+        for field in ("mde", "stale_days"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise InvalidInput(f"{getattr(self, field)} is not positive", field)
         if self.stopping_rule not in (SEQUENTIAL, FIXED):
             raise InvalidInput(f"{self.stopping_rule!r} is neither {SEQUENTIAL} nor {FIXED}", "stopping_rule")
+        if self.policy not in POLICIES:
+            raise InvalidInput(f"{self.policy!r} is none of {', '.join(POLICIES)}", "policy")
         if self.horizon is not None and self.horizon < 1:
             raise InvalidInput(f"{self.horizon} is not positive", "horizon")
+        if self.minimum_sample < 0:
+            raise InvalidInput(f"{self.minimum_sample} is negative", "minimum_sample")
+        if self.weights is not None and not all(0 < weight < math.inf for weight in self.weights):
+            raise InvalidInput(f"{list(self.weights)} is no split", "weights")
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """The plan that was stored as JSON; what it leaves out has its default, what is no part of a plan is ignored.
+
+        Raises: InvalidInput for values that make no plan.
+        """
+        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        if known.get("weights") is not None:
+            known["weights"] = tuple(known["weights"])
+        known["guardrails"] = tuple(Tolerance(**one) for one in known.get("guardrails", ()))
+        return cls(**known)
 
     @property
     def test(self) -> str:
@@ -110,8 +150,20 @@ class Plan:
         return power.fixed_suffices if self.stopping_rule == FIXED else power.sequential_suffices
 
     def sha256(self) -> str:
-        """Hash of everything that decides, the test's name included."""
-        return hashlib.sha256(canonical_json({**asdict(self), "test": self.test}).encode()).hexdigest()
+        """Hash of everything that decides, the test's name included.
+
+        Fields that later versions added count once they differ from their default: plans frozen before keep their hash.
+        """
+        default = {field.name: field.default for field in fields(self)}
+        decides = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _ADDED or getattr(self, name) != default[name]
+        }
+        return hashlib.sha256(canonical_json({**decides, "test": self.test}).encode()).hexdigest()
+
+
+_ADDED = frozenset({"guardrails", "srm_alpha", "minimum_sample", "stale_days", "policy", "floor"})
 
 
 def canonical_json(value: object) -> str:
@@ -193,7 +245,7 @@ def _verdicts(n: Counts, rate: Floats, srm_p: Floats, adjusted_p: Floats, plan: 
     all_worse = comparable & worse.all(axis=-1)
     verdicts = np.where(complete | (n.shape[1] == 1), NO_EVIDENCE, KEEP_RUNNING)
     verdicts = np.where(better, SHIP, np.where(all_worse, ROLL_BACK, verdicts))
-    return np.where(srm_p < SRM_ALPHA, np.int8(UNHEALTHY), verdicts.astype(np.int8))
+    return np.where(srm_p < plan.srm_alpha, np.int8(UNHEALTHY), verdicts.astype(np.int8))
 
 
 def _horizon_reached(n: Counts, rate: Floats, plan: Plan) -> NDArray[np.bool_]:
@@ -348,7 +400,7 @@ class Judge:
     def _unhealthy(self, row: int) -> Verdict:
         split = " : ".join(str(count) for count in self.analysis.impressions[row])
         reason = f"impressions are split {split}; the planned split gives that with p = {self.analysis.srm_p[row]:.2g}"
-        rule = f"sample ratio p < {SRM_ALPHA:g}: find the cause, then start again"
+        rule = f"sample ratio p < {self.plan.srm_alpha:g}: find the cause, then start again"
         return Verdict("unhealthy", reason, rule, None)
 
     def _rule(self) -> str:

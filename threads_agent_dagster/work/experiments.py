@@ -30,16 +30,17 @@ class Statistics:
     deltas: Sequence[int]
 
 
-def job(code_version: str = CODE_VERSION) -> Job[list[Observed], Statistics]:
-    """How `variant_performance` is made."""
+def job(code_version: str = CODE_VERSION, *, recount: bool = False) -> Job[list[Observed], Statistics]:
+    """How `variant_performance` is made: what changed is added to what is stored; with `recount` all is counted."""
+    trusted = "" if recount else code_version  # the version of stored figures that are added to
     return Job(
         asset=ASSET,
         code_version=code_version,
-        load=lambda connection, rows: db.read_observed(connection, [row.key for row in rows], code_version),
+        load=lambda connection, rows: db.read_observed(connection, [row.key for row in rows], trusted),
         compute=statistics,
         store=store,
         stale=db.STALE,
-        batch_size=5000,
+        batch_size=1000,
     )
 
 

@@ -10,7 +10,7 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from pathlib import Path
@@ -23,9 +23,11 @@ from threads_agent_dagster.db import imports as db
 from threads_agent_dagster.db import pending
 from threads_agent_dagster.domain.changes import Change, Ignored, change_to_document, utc_day
 from threads_agent_dagster.domain.commits import change_from_commit
+from threads_agent_dagster.domain.experiments import Plan
 from threads_agent_dagster.errors import InvalidInput, NotFound
 
 BATCH: Final = 500
+PLAN: Final = Plan(metric="click_rate")
 COLUMNS: Final = ("experiment_id", "headline", "impressions", "clicks", "lede", "test_week")
 SHOWN_ERRORS: Final = 20
 Progress = Callable[[int], None]
@@ -188,7 +190,8 @@ def _experiment_row(one: Headline, import_id: int) -> dict[str, Any]:
         "id": one.experiment_id,
         "name": one.headline[:120],
         "status": "stopped",
-        "plan": {"metric": "click rate", "unit": "impression", "source": "Upworthy Research Archive"},
+        "plan": asdict(PLAN),
+        "plan_hash": PLAN.sha256(),
         "started_at": one.week,
         "ended_at": one.week + timedelta(days=7),
         "import_id": import_id,

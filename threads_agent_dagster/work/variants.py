@@ -23,6 +23,7 @@ def record(connection: Connection, variant_id: str, observed: Sequence[Observati
     again = {one.event_id: one for one in observed if one.event_id not in new}
     for event_id, known in db.recorded(connection, list(again)).items():
         sent = again[event_id]
-        if known != (variant_id, sent.impressions, sent.successes):
+        same = (variant_id, sent.impressions, sent.successes, sent.steered, dict(sent.guardrails or {}))
+        if same != tuple(known[name] for name in ("variant_id", "impressions", "successes", "steered", "guardrails")):
             raise Conflict(f"the event {event_id!r} was recorded with other figures")
     return len(new)

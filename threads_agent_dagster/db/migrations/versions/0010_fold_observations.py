@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0009_fold_observations"
-down_revision = "0008_default_priority"
+revision = "0010_fold_observations"
+down_revision = "0009_create_embeddings"
 
 UP = """
 ALTER TABLE observations

@@ -1,0 +1,101 @@
+"""Reads what verdicts are computed from, stores them; records what was promoted and undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, text
+
+from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
+from threads_agent_dagster.db.tables import experiment_verdicts, promotions
+
+# The control first, then by id in the order of code points, as everywhere. A variant whose figures are not there yet
+# has NULL counts.
+_READINGS = text("""
+    SELECT 'experiment:' || experiments.id AS key, experiments.id, plan, experiments.plan_hash, status, started_at,
+        coalesce(ended_at, now()) AS as_of, stored.document, arms.arms, arms.newest, arms.oldest
+    FROM experiments LEFT JOIN experiment_verdicts AS stored ON stored.experiment_id = experiments.id
+    CROSS JOIN LATERAL (
+        SELECT jsonb_agg(jsonb_build_object('variant_id', variants.variant_id,
+                'impressions', impressions - steered_impressions, 'successes', successes - steered_successes,
+                'guardrails', guardrails) ORDER BY is_control DESC, variants.variant_id COLLATE "C") AS arms,
+            max(last_used) AS newest, min(last_used) AS oldest
+        FROM variants LEFT JOIN variant_performance USING (variant_id) WHERE variants.experiment_id = experiments.id
+    ) AS arms
+    WHERE experiments.id = ANY(:ids)
+""")
+
+
+def read_readings(connection: Connection, experiment_ids: Sequence[str]) -> Sequence[RowMapping]:
+    """Plan, state, counts and the stored document of each experiment that is there."""
+    return connection.execute(_READINGS, {"ids": list(experiment_ids)}).mappings().all()
+
+
+_MADE_BY_THE_DATABASE = ("computed_at",)
+_COLUMNS = [column.name for column in experiment_verdicts.columns if column.name not in _MADE_BY_THE_DATABASE]
+_STORE = insert_rows(
+    "experiment_verdicts",
+    _COLUMNS,
+    f"ON CONFLICT (experiment_id) DO UPDATE SET {replaced(_COLUMNS)}, computed_at = now()",
+)
+
+
+def store(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replaces the verdicts of the given experiments."""
+    connection.execute(_STORE, parameter(rows))
+
+
+# Those that run are looked at again too: their data may have stopped coming.
+STALE = """
+    SELECT 'experiment:' || experiments.id AS key, utc_day(now()) AS day, stored.code_version
+    FROM experiments LEFT JOIN experiment_verdicts AS stored ON stored.experiment_id = experiments.id
+    WHERE experiments.plan_hash IS NOT NULL
+    AND (:force OR status = 'running' OR stored.code_version IS DISTINCT FROM :code_version)"""
+
+
+def find(connection: Connection, experiment_id: str) -> RowMapping | None:
+    """The stored verdict."""
+    wanted = select(experiment_verdicts).where(experiment_verdicts.c.experiment_id == experiment_id)
+    return connection.execute(wanted).mappings().one_or_none()
+
+
+_LOCK = text("SELECT FROM experiments WHERE id = :id FOR UPDATE")
+
+
+def lock(connection: Connection, experiment_id: str) -> None:
+    """Lets one caller at a time promote or undo."""
+    connection.execute(_LOCK, {"id": experiment_id})
+
+
+def promote(connection: Connection, values: Mapping[str, Any]) -> None:
+    connection.execute(insert(promotions).values(values))
+
+
+_UNDO = text("""
+    UPDATE promotions SET undone_at = clock_timestamp(), undone_by = :undone_by, undo_reason = :reason
+    WHERE id = (SELECT max(id) FROM promotions WHERE experiment_id = :experiment_id AND undone_at IS NULL)
+""")
+
+
+def undo(connection: Connection, experiment_id: str, undone_by: str, reason: str | None) -> bool:
+    """Takes the newest promotion back, so that the one before counts again; False when there is none."""
+    parameters = {"experiment_id": experiment_id, "undone_by": undone_by, "reason": reason}
+    return connection.execute(_UNDO, parameters).rowcount == 1
+
+
+def promotions_of(connection: Connection, experiment_id: str) -> Sequence[RowMapping]:
+    """All promotions, the newest first; those undone are marked."""
+    wanted = select(promotions).where(promotions.c.experiment_id == experiment_id).order_by(promotions.c.id.desc())
+    return connection.execute(wanted).mappings().all()
+
+
+_PROMOTED = text(
+    "SELECT variant_id FROM promotions WHERE experiment_id = :id AND undone_at IS NULL ORDER BY id DESC LIMIT 1"
+)
+
+
+def promoted(connection: Connection, experiment_id: str) -> str | None:
+    """The variant that won, if one was promoted."""
+    found: str | None = connection.execute(_PROMOTED, {"id": experiment_id}).scalar_one_or_none()
+    return found
