@@ -35,6 +35,7 @@ def test_names_are_conventional_or_ours() -> None:
         "PROMPT_API_URL",
         "DAGSTER_URL",
         "JWT_SECRET",
+        "OPENAI_MODEL",
     }
 
 

@@ -60,6 +60,14 @@ class Settings(BaseSettings):
         pattern="^(default|fast)$",
         description="fast (warm run host and pooled storage) or default (Dagster's)",
     )
+    emotion_scorer: str = Field(
+        "accurate",
+        pattern="^(accurate|fast|vader|lexicon|llm)$",
+        description="accurate, fast, vader (polarity only), lexicon (your table) or llm (sends posts to OPENAI_MODEL)",
+    )
+    emotion_lexicon: Path | None = Field(
+        None, description="table of the scorer `lexicon`: columns word, sentiment, value"
+    )
     alert_webhook_url: SecretStr | None = Field(
         None, description="URL that failed runs are posted to; empty = log only"
     )
@@ -74,6 +82,7 @@ class Settings(BaseSettings):
         "OPENAI_API_KEY", "key of a language model; empty = the built-in composer writes posts"
     )
     openai_base_url: str | None = _conventional("OPENAI_BASE_URL", "any OpenAI-compatible endpoint")
+    openai_model: str | None = _conventional("OPENAI_MODEL", "name of the language model; must know structured output")
     qdrant_url: str | None = _conventional("QDRANT_URL", "vector database; empty = vectors stay in PostgreSQL")
     redis_url: SecretStr | None = _secret(
         "REDIS_URL", "cache and rate limits shared by several processes; empty = in process"

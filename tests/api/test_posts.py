@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, insert, text
 
-from threads_agent_dagster.api import emotions
 from threads_agent_dagster.db.tables import emotion_segments, emotion_trajectories, emotion_transitions
-from threads_agent_dagster.domain.emotions import load_scorer
+from threads_agent_dagster.settings import Settings
 
 
 def _pending(engine: Engine) -> list[tuple[Any, ...]]:
@@ -104,14 +104,14 @@ def test_the_stored_arc_is_what_is_answered(client: TestClient, engine: Engine, 
     assert answer["transitions"][0]["type"] == "intensifying"
 
 
-def test_a_text_is_analysed_and_not_stored(client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        emotions, "load_scorer", lambda: load_scorer("vader")
-    )  # the packaged model has tests of its own
+def test_a_text_is_analysed_and_not_stored(
+    open_app: Callable[..., TestClient], settings: Settings, engine: Engine
+) -> None:
+    client = open_app(settings=settings.model_copy(update={"emotion_scorer": "vader"}))
     text_of = "\n\n".join(["It went well.", "Then it broke.", "I am furious and outraged!"])
     arc = client.post("/emotions/analyze", json={"text": text_of}).json()
     assert [segment["index"] for segment in arc["segments"]] == list(range(len(arc["segments"])))
-    assert arc["scorer_version"]
+    assert arc["scorer_version"].startswith("vader@")
     assert arc == client.post("/emotions/analyze", json={"text": text_of}).json()
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM emotion_trajectories")).scalar_one() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,3 +46,14 @@ def test_bad_lines_are_named_and_the_others_answered(command: str) -> None:
     assert [answer["id"] for answer in answers] == ["first", "last"]
     numbers = [error.split(":")[0] for error in errors.splitlines()]
     assert numbers == [f"line {number}" for number in range(2, 7)] + ["5 bad lines, 2 answered"]
+
+
+def test_a_lexicon_scores_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("word,sentiment\nhappy,joy\n", encoding="utf-8")
+    monkeypatch.setenv("THREADS_AGENT_EMOTION_SCORER", "lexicon")
+    monkeypatch.setenv("THREADS_AGENT_EMOTION_LEXICON", str(table))
+    result = CliRunner().invoke(app, ["score"], input=line(1, "I am happy"))
+    answer = json.loads(result.stdout)
+    assert answer["scorer"].startswith("mine@")
+    assert answer["emotions"]["joy"] == 0.5

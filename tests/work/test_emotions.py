@@ -18,9 +18,9 @@ from threads_agent_dagster.work import emotions
 from threads_agent_dagster.work.backfills import stale
 from threads_agent_dagster.work.drain import Drained, Failure, Origin, drain
 
-ORIGIN = Origin("run-1", emotions.CODE_VERSION)
 BODY = "I was afraid it would fail.\n\nNobody believed in it.\n\nThen it worked, and we are so happy!"
 JOB = emotions.job(scorer_name="fast")
+ORIGIN = Origin("run-1", JOB.code_version)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_stored_equals_computed(engine: Engine, post_id: int) -> None:
     assert [(one.from_index, one.to_index, one.type) for one in transitions] == [
         (one.from_index, one.to_index, one.type) for one in arc.transitions
     ]
-    assert (row.post_id, row.run_id, row.code_version) == (post_id, "run-1", emotions.CODE_VERSION)
+    assert (row.post_id, row.run_id, row.code_version) == (post_id, "run-1", JOB.code_version)
     assert row.scorer_version == load_scorer("fast").version
     assert row.processing_time_ms >= 0
 
@@ -125,3 +125,16 @@ def test_a_backfill_marks_what_is_of_another_version_and_only_its_days(engine: E
     _drain(engine)
     with engine.begin() as connection:
         assert backfills.mark(connection, stale(JOB, inside, True)) == 1, "forced"
+
+
+def test_another_scorer_makes_history_stale_and_one_backfill_replaces_it(engine: Engine, post_id: int) -> None:
+    _drain(engine)
+    vader, days = emotions.job(scorer_name="vader"), Days(date(2026, 1, 1), date(2026, 1, 31))
+    with engine.begin() as connection:
+        assert backfills.mark(connection, stale(vader, days, False)) == 1
+    assert drain(engine, vader, days, Origin("run-2", vader.code_version)).stored == 1
+    with engine.begin() as connection:
+        row = _one(connection, "SELECT * FROM emotion_trajectories")
+        assert backfills.mark(connection, stale(vader, days, False)) == 0
+    assert (row.scorer_version, row.run_id) == (load_scorer("vader").version, "run-2")
+    assert (row.joy_avg, row.sentiment_compound is None) == (None, False), "what VADER does not measure is missing"

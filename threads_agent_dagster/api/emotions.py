@@ -11,12 +11,13 @@ from pydantic import Field
 from sqlalchemy import RowMapping
 
 from threads_agent_dagster.api.bodies import In, LongText, Out, StrictRoute
-from threads_agent_dagster.api.dependencies import EngineDep
+from threads_agent_dagster.api.dependencies import EngineDep, SettingsDep
 from threads_agent_dagster.api.posts import PostId, found
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import emotions as db
-from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES, load_scorer, trajectories
+from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES, trajectories
 from threads_agent_dagster.errors import NotFound
+from threads_agent_dagster.work.scorers import choose
 
 router = APIRouter(tags=["emotions"], route_class=StrictRoute)
 
@@ -75,9 +76,9 @@ class StoredArc(Arc):
 
 
 @router.post("/emotions/analyze")
-def analyze(text: TextIn, _: Editor) -> Arc:
+def analyze(text: TextIn, settings: SettingsDep, _: Editor) -> Arc:
     """Stores nothing."""
-    scorer = load_scorer()
+    scorer = choose(settings).load()
     (arc,) = trajectories([text.text], scorer)
     return Arc.model_validate(asdict(arc) | {"scorer_version": scorer.version})
 

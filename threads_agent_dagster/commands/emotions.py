@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from threads_agent_dagster.commands.context import read_settings
 from threads_agent_dagster.commands.jsonl import Answer, answer_lines
 from threads_agent_dagster.domain.emotions import (
     EMOTIONS,
@@ -16,28 +17,31 @@ from threads_agent_dagster.domain.emotions import (
     UNSUPPORTED_LANGUAGE,
     Scorer,
     Trajectory,
-    load_scorer,
     named,
     trajectories,
 )
+from threads_agent_dagster.work.scorers import choose
 
 app = typer.Typer(no_args_is_help=True)
 
 BATCH = 256  # lines held in memory at a time
 
-ScorerName = Annotated[str, typer.Option("--scorer", help="accurate, fast or vader.")]
+ScorerName = Annotated[
+    str | None,
+    typer.Option("--scorer", help="accurate, fast, vader, lexicon or llm. [default: THREADS_AGENT_EMOTION_SCORER]"),
+]
 
 
 @app.command()
-def score(scorer: ScorerName = "accurate") -> None:
+def score(scorer: ScorerName = None) -> None:
     """Score each text: {"id","text"} lines in, {"id","emotions","sentiment","scorer"} lines out."""
-    _stream(load_scorer(scorer), _scores)
+    _stream(choose(read_settings(None), scorer).load(), _scores)
 
 
 @app.command()
-def trajectory(scorer: ScorerName = "accurate") -> None:
+def trajectory(scorer: ScorerName = None) -> None:
     """Shape each text's arc: {"id","text"} lines in, one trajectory with its segments and transitions out."""
-    _stream(load_scorer(scorer), _arcs)
+    _stream(choose(read_settings(None), scorer).load(), _arcs)
 
 
 def _stream(scorer: Scorer, answers: Callable[[Sequence[str], Scorer], Iterator[Answer]]) -> None:

@@ -31,6 +31,10 @@ _WORD_OR_MARK: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[!?]+|\.\.+|[,;:.]")
 _NEGATIONS: Final = frozenset(["not", "never", "without", "cannot", "cant", "dont", "isnt", "wasnt", "nor"])
 _NEGATION_REACH: Final = 3
 
+# Raise the number when a model file changes: the numbers of stored rows are then of another version.
+_ACCURATE: Final = "goemotions-minilm@1"
+_FAST: Final = "goemotions-linear@1"
+
 OUTPUTS: Final = (*EMOTIONS, "positive", "negative")  # of the models
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,7 +47,13 @@ def load_arrays(name: str) -> Arrays:
 
 
 def words_and_pairs(plain: str) -> list[str]:
-    """The features of the linear model: words, runs of marks, and neighbouring pairs of them.
+    """The features of the linear model: words, runs of marks, and neighbouring pairs of them."""
+    words = single_words(plain)
+    return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
+
+
+def single_words(plain: str) -> list[str]:
+    """Words and runs of marks of a plain-word text.
 
     A word behind a negation is another word: "not happy" has the features `not` and `not_happy`, never `happy`.
     """
@@ -56,7 +66,7 @@ def words_and_pairs(plain: str) -> list[str]:
             continue
         words.append(f"not_{word}" if negated else word)
         negated = _NEGATION_REACH if word in _NEGATIONS or word.endswith("n't") else max(negated - 1, 0)
-    return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
+    return words
 
 
 class Polarity:
@@ -126,7 +136,8 @@ def any_of(logits: NDArray[Any], members: NDArray[Any]) -> Floats:
     return result
 
 
-def _measurable(texts: Sequence[str]) -> NDArray[np.bool_]:
+def measurable(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Which texts are English and not empty."""
     return np.array([bool(text.strip()) and is_english(text) for text in texts], dtype=bool)
 
 
@@ -141,7 +152,7 @@ class PackagedScorer:
     offset: Floats
 
     def score(self, texts: Sequence[str]) -> Scores:
-        supported = _measurable(texts)
+        supported = measurable(texts)
         emotions = np.full((len(texts), len(EMOTIONS)), np.nan)
         sentiment = np.full((len(texts), len(POLARITIES)), np.nan)
         emotions[supported], sentiment[supported] = self._measure(list(itertools.compress(texts, supported)))
@@ -165,7 +176,7 @@ class VaderScorer:
     polarity: Polarity
 
     def score(self, texts: Sequence[str]) -> Scores:
-        supported = _measurable(texts)
+        supported = measurable(texts)
         sentiment = np.full((len(texts), len(POLARITIES)), np.nan)
         sentiment[supported] = self.polarity(list(itertools.compress(texts, supported)))
         return Scores(np.full((len(texts), len(EMOTIONS)), np.nan), sentiment, supported)
@@ -215,18 +226,27 @@ def _session(arrays: Arrays) -> Any:
 def _accurate() -> Scorer:
     mixing = load_arrays("emotions-accurate.npz")
     models = (load_encoder(), load_linear())
-    return PackagedScorer("goemotions-minilm@1", Polarity(), models, mixing["mix"], mixing["offset"])
+    return PackagedScorer(_ACCURATE, Polarity(), models, mixing["mix"], mixing["offset"])
 
 
 def _fast() -> Scorer:
     mixing = load_arrays("emotions-fast.npz")
-    return PackagedScorer("goemotions-linear@1", Polarity(), (load_linear(),), mixing["mix"], mixing["offset"])
+    return PackagedScorer(_FAST, Polarity(), (load_linear(),), mixing["mix"], mixing["offset"])
 
 
 def _vader() -> Scorer:
+    return VaderScorer(_vader_version(), Polarity())
+
+
+def _vader_version() -> str:
     from importlib.metadata import version
 
-    return VaderScorer(f"vader@{version('vaderSentiment')}", Polarity())
+    return f"vader@{version('vaderSentiment')}"
+
+
+def packaged_versions() -> dict[str, str]:
+    """Name → version of every packaged scorer, without loading it."""
+    return {"accurate": _ACCURATE, "fast": _FAST, "vader": _vader_version()}
 
 
 PACKAGED: Final[dict[str, Callable[[], Scorer]]] = {"accurate": _accurate, "fast": _fast, "vader": _vader}

@@ -21,10 +21,11 @@ from threads_agent_dagster.domain.emotions import (
     Segment,
     Trajectory,
     Transition,
-    load_scorer,
     trajectories,
 )
+from threads_agent_dagster.settings import Settings
 from threads_agent_dagster.work.drain import Job, Origin
+from threads_agent_dagster.work.scorers import choose
 
 ASSET = "emotion_trajectories"
 CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
@@ -51,13 +52,18 @@ def content_hash(hook: str, body: str) -> str:
     return hashlib.sha256(full_text(hook, body).encode()).hexdigest()
 
 
-def job(code_version: str = CODE_VERSION, scorer_name: str = "accurate") -> Job[list[PostText], ScoredPost]:
-    """How `emotion_trajectories` is made with the named scorer."""
+def job(scorer_name: str | None = None, settings: Settings | None = None) -> Job[list[PostText], ScoredPost]:
+    """How `emotion_trajectories` is made with the named scorer, or the one that the settings choose.
+
+    The code version of its rows names the scorer too, so that another scorer makes history stale.
+    """
+    scorer = choose(settings or Settings(), scorer_name)
+    code_version = f"{CODE_VERSION}+{scorer.version}"
     return Job(
         asset=ASSET,
         code_version=code_version,
         load=lambda connection, rows: db.read_texts(connection, [row.key for row in rows]),
-        compute=lambda posts: score(posts, load_scorer(scorer_name)),
+        compute=lambda posts: score(posts, scorer.load()),
         store=store,
         stale=db.STALE,
         claimed=tasks.begin,

@@ -1,0 +1,62 @@
+"""Which scorer runs: one of the packaged ones, a user's lexicon or a language model, by name and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from threads_agent_dagster.domain.emotions import Scorer, load_scorer
+from threads_agent_dagster.domain.lexicon import LexiconScorer, read_lexicon
+from threads_agent_dagster.domain.scorers import packaged_versions
+from threads_agent_dagster.errors import ConfigurationError
+from threads_agent_dagster.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A scorer by its version; `load` costs a second for a packaged model, so runs without work never call it."""
+
+    version: str
+    load: Callable[[], Scorer]
+
+
+def choose(settings: Settings, name: str | None = None) -> Choice:
+    """The scorer called `name`, or the one that the settings name.
+
+    Raises: InvalidInput for an unknown name, ConfigurationError when its settings are missing.
+    """
+    name = name or settings.emotion_scorer
+    if name == "lexicon":
+        lexicon = _lexicon(settings)
+        return Choice(lexicon.version, lambda: lexicon)
+    if name == "llm":
+        scorer = _llm(settings)
+        return Choice(scorer.version, lambda: scorer)
+    if name not in (versions := packaged_versions()):
+        load_scorer(name)  # raises the error that names all
+    return Choice(versions[name], lambda: load_scorer(name))
+
+
+def _lexicon(settings: Settings) -> LexiconScorer:
+    if settings.emotion_lexicon is None:
+        raise ConfigurationError("the scorer `lexicon` needs THREADS_AGENT_EMOTION_LEXICON, the path of its table")
+    try:
+        content = settings.emotion_lexicon.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"the lexicon {settings.emotion_lexicon} cannot be read: {error}") from error
+    return _read_once(content, settings.emotion_lexicon.stem)
+
+
+_read_once = lru_cache(maxsize=2)(read_lexicon)
+
+
+def _llm(settings: Settings) -> Scorer:
+    from threads_agent_dagster.clients.emotions import LlmScorer
+
+    if settings.openai_api_key is None or settings.openai_model is None:
+        raise ConfigurationError(
+            "the scorer `llm` needs OPENAI_API_KEY and OPENAI_MODEL (and sends posts to that model)"
+        )
+    base_url = settings.openai_base_url or "https://api.openai.com/v1"
+    return LlmScorer(base_url, settings.openai_api_key.get_secret_value(), settings.openai_model)
