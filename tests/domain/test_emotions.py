@@ -32,7 +32,6 @@ GOLDEN_LINES = Path(__file__).with_name("golden_arcs.tsv").read_text(encoding="u
 GOLDEN = [line.split("\t") for line in GOLDEN_LINES]
 ARCS = [text.replace("\\n", "\n") for expected, _, text in GOLDEN if expected != "insufficient"]
 NAMES = ("accurate", "fast", "vader")
-MISJUDGED = {"all cheerful"}  # a weaker last sentence is taken for a fall; the test says so when it is mended
 
 
 def arc(text: str, scorer: str = "accurate") -> Trajectory:
@@ -187,13 +186,29 @@ def test_a_score_does_not_depend_on_its_neighbours(name: str) -> None:
     together = scorer.score(ARCS[:5])
     for row, text in enumerate(ARCS[:5]):
         alone = scorer.score([text])
-        np.testing.assert_allclose(alone.emotions[0], together.emotions[row], rtol=1e-5)
-        np.testing.assert_allclose(alone.sentiment[0], together.sentiment[row], rtol=1e-5)
+        np.testing.assert_allclose(alone.emotions[0], together.emotions[row], rtol=1e-9)
+        np.testing.assert_allclose(alone.sentiment[0], together.sentiment[row], rtol=1e-9)
 
 
 def test_an_unknown_scorer_is_named_in_the_error() -> None:
     with pytest.raises(InvalidInput, match="nrc"):
         load_scorer("nrc")
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("I thought I'd hate it, but it is lovely", "I thought I'd love it, but it is awful"),
+        ("I love it 😍", "I love it 💔😭"),
+        ("What a day #blessed #happy", "What a day #fail #sad"),
+        ("This is not bad at all", "This is not good at all"),
+        ("@anna soooo happyyyy", "@anna soooo saaaad"),
+    ],
+)
+@pytest.mark.parametrize("name", ["accurate", "fast"])
+def test_the_turns_of_posts_are_read(name: str, better: str, worse: str) -> None:
+    good, bad = load_scorer(name).score([better, worse]).sentiment[:, -1]
+    assert good > bad
 
 
 def test_scores_are_the_same_in_another_process() -> None:
@@ -212,9 +227,7 @@ def test_scores_are_the_same_in_another_process() -> None:
 @pytest.mark.parametrize(
     ("expected", "reason", "text"), GOLDEN, ids=[f"{i}-{line[0]}" for i, line in enumerate(GOLDEN)]
 )
-def test_golden_arcs(expected: str, reason: str, text: str, request: pytest.FixtureRequest) -> None:
-    if reason in MISJUDGED:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="known failure of the accurate scorer"))
+def test_golden_arcs(expected: str, reason: str, text: str) -> None:
     found = arc(text.replace("\\n", "\n"))
     assert found.trajectory_type == expected, (reason, [round(value, 2) for value in compounds(found)])
 
@@ -319,6 +332,7 @@ class Fixed:
         ([0.5, 0, -0.5], [0, 0.5, 1], "falling"),  # valence goes before arousal
         ([0.7, -0.7, 0.7, -0.7], [0, 0.3, 0.6, 0.9], "volatile"),  # swings go before arousal
         ([0, 0, 0], [0, 0.5, 1], "rising"),  # arousal decides where valence is flat
+        ([-0.6, 0.6, -0.5, 0.6, -0.1, 0.9], [0] * 6, "volatile"),  # it climbs, but what one notices are the swings
         ([0.1, 0, 0.1], [0.1, 0, 0.1], "stable"),
     ],
 )
@@ -330,7 +344,7 @@ def test_precedence(compound: list[float], joy: list[float], expected: str) -> N
 def test_confidence_is_higher_far_from_the_border() -> None:
     text = "One\n\nTwo\n\nThree"
     clear = trajectories([text], Fixed([-0.9, 0, 0.9], [0, 0, 0]))[0].confidence
-    close = trajectories([text], Fixed([-0.31, 0, 0.31], [0, 0, 0]))[0].confidence
+    close = trajectories([text], Fixed([-0.26, 0, 0.26], [0, 0, 0]))[0].confidence
     assert clear is not None
     assert close is not None
     assert close < clear <= 1
@@ -349,7 +363,7 @@ def test_shapes_mirror(values: list[float]) -> None:
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize(("name", "texts", "least"), [("fast", 5427, 0.88), ("accurate", 300, 0.88)])
+@pytest.mark.parametrize(("name", "texts", "least"), [("fast", 5427, 0.895), ("accurate", 300, 0.88)])
 def test_goemotions(name: str, texts: int, least: float) -> None:
     if not GOEMOTIONS.exists():
         pytest.skip(f"GoEmotions is not at {GOEMOTIONS.parent.name}/{GOEMOTIONS.name}")

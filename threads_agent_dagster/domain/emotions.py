@@ -36,10 +36,11 @@ PROMINENCE = 0.1  # of the compound above both neighbours, to be a peak
 
 # The trajectory rule; how each number was found is told in docs/emotions.md.
 SHAPES: Final[tuple[TrajectoryType, ...]] = ("rising", "falling", "stable", "volatile")
-VALENCE_TREND = 0.6  # change of the fitted line over the whole text, in units of compound
-AROUSAL_TREND = 0.5  # the same in units of probability
+VALENCE_TREND = 0.5  # change of the fitted line over the whole text, in units of compound
+AROUSAL_TREND = 0.8  # the same in units of probability
 TREND_FIT = 0.6  # correlation of the values with their position, from which on they follow a line
-SWING = 0.4  # standard deviation of the compound that makes a text without trend volatile
+UNREST = 0.4  # standard deviation of the compound around its line, above which the line is not what one notices
+SWING = 0.3  # standard deviation of the compound that makes a text without trend volatile
 
 VALENCE_ERROR = 0.2  # standard error of one segment's compound against people's ratings
 AROUSAL_ERROR = 0.1
@@ -156,16 +157,19 @@ def _arousal(emotions: Floats) -> Floats:
 def shape(valence: Floats, arousal: Floats) -> NDArray[np.intp]:
     """Which of SHAPES the arcs in the last axis have.
 
-    A trend of valence decides first, then swings of valence, then a trend of arousal; what has none is stable.
+    A trend of valence decides first, unless the values swing around it; then swings of valence, then a trend of
+    arousal; what has none is stable.
     """
     change, fit = _trend(valence)
+    swing = valence.std(axis=-1)
+    unrest = swing * np.sqrt(np.maximum(0, 1 - fit**2))
     arousal_change, arousal_fit = _trend(arousal)
     direction = np.where(change > 0, 0, 1)
     arousal_direction = np.where(arousal_change > 0, 0, 1)
     return np.select(
         [
-            (np.abs(change) >= VALENCE_TREND) & (np.abs(fit) >= TREND_FIT),
-            valence.std(axis=-1) >= SWING,
+            (np.abs(change) >= VALENCE_TREND) & (np.abs(fit) >= TREND_FIT) & (unrest <= UNREST),
+            swing >= SWING,
             (np.abs(arousal_change) >= AROUSAL_TREND) & (np.abs(arousal_fit) >= TREND_FIT),
         ],
         [direction, SHAPES.index("volatile"), arousal_direction],

@@ -32,8 +32,8 @@ _NEGATIONS: Final = frozenset(["not", "never", "without", "cannot", "cant", "don
 _NEGATION_REACH: Final = 3
 
 # Raise the number when a model file changes: the numbers of stored rows are then of another version.
-_ACCURATE: Final = "goemotions-minilm@1"
-_FAST: Final = "goemotions-linear@1"
+_ACCURATE: Final = "goemotions-minilm@2"
+_FAST: Final = "goemotions-linear@2"
 
 OUTPUTS: Final = (*EMOTIONS, "positive", "negative")  # of the models
 Arrays = dict[str, NDArray[Any]]
@@ -86,52 +86,64 @@ class Polarity:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a model reads in each text: the logits of OUTPUTS, and the valence (-1 to 1) where it has an opinion."""
+
+    logits: Floats
+    valence: Floats | None = None
+
+
+Model = Callable[[Sequence[str]], Reading]
+
+
+@dataclass(frozen=True)
 class LinearModel:
-    """Logits of OUTPUTS from the words and pairs of words of a plain-word text."""
+    """Reads the words and pairs of words of a plain-word text."""
 
     rows: dict[str, int]  # counted from 1
     weights: NDArray[np.float32]  # row 0 is zero, so that a text without known words has a row too
     bias: NDArray[np.float32]
 
-    def __call__(self, plain: Sequence[str]) -> Floats:
+    def __call__(self, plain: Sequence[str]) -> Reading:
         if not plain:
-            return np.empty((0, len(OUTPUTS)))
+            return Reading(np.empty((0, len(OUTPUTS))))
         found = [[0, *filter(None, map(self.rows.get, words_and_pairs(text)))] for text in plain]
         counts = np.array([len(ids) for ids in found])
         flat = np.fromiter(itertools.chain.from_iterable(found), dtype=np.intp, count=counts.sum())
         sums = np.add.reduceat(self.weights[flat], counts.cumsum() - counts, axis=0)
-        logits: Floats = sums / np.sqrt(np.maximum(counts - 1, 1))[:, None] + self.bias
-        return logits
+        return Reading(sums / np.sqrt(np.maximum(counts - 1, 1))[:, None] + self.bias)
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Logits of OUTPUTS from MiniLM, whose upper layers were trained further on GoEmotions."""
+    """MiniLM, whose upper layers were trained further on GoEmotions."""
 
     tokenizer: Tokenizer
     session: Any  # onnxruntime.InferenceSession; the package ships no types
     head: NDArray[np.float32]
     bias: NDArray[np.float32]
     members: NDArray[np.float32]  # which of the 28 labels mean which output
+    valences: NDArray[np.float32]  # of the labels, -1 to 1
 
-    def __call__(self, plain: Sequence[str]) -> Floats:
+    def __call__(self, plain: Sequence[str]) -> Reading:
         if not plain:
-            return np.empty((0, len(OUTPUTS)))
+            return Reading(np.empty((0, len(OUTPUTS))), np.empty(0))
         # One by one: a text's numbers must not depend on its neighbours, and padding costs what batching gains.
-        labels = np.array([self._mean_state(text) for text in plain]) @ self.head + self.bias
-        return any_of(labels, self.members)
+        labels = np.array([self._labels(text) for text in plain], dtype=np.float64)
+        return Reading(any_of(labels, self.members), 1 / (1 + np.exp(-labels)) @ self.valences)
 
-    def _mean_state(self, text: str) -> NDArray[np.float32]:
+    def _labels(self, text: str) -> NDArray[np.float32]:
+        """Logits of the 28 labels."""
         ids = np.array([self.tokenizer.encode(text).ids], dtype=np.int64)
         feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         (states,) = self.session.run(["last_hidden_state"], feed)
-        mean: NDArray[np.float32] = states[0].mean(axis=0)
-        return mean
+        logits: NDArray[np.float32] = states[0].mean(axis=0) @ self.head + self.bias
+        return logits
 
 
-def any_of(logits: NDArray[Any], members: NDArray[Any]) -> Floats:
+def any_of(logits: Floats, members: NDArray[Any]) -> Floats:
     """Logit of "at least one of the members" for each column of `members`, the labels taken as independent."""
-    none = np.logaddexp(0, logits.astype(np.float64)) @ members  # -log of the probability of none
+    none = np.logaddexp(0, logits) @ members  # -log of the probability of none
     result: Floats = np.log(np.expm1(none))
     return result
 
@@ -147,7 +159,7 @@ class PackagedScorer:
 
     version: str
     polarity: Polarity
-    models: tuple[Callable[[Sequence[str]], Floats], ...]
+    models: tuple[Model, ...]
     mix: Floats  # from the models' logits and VADER's compound to the calibrated logits of OUTPUTS
     offset: Floats
 
@@ -161,10 +173,12 @@ class PackagedScorer:
     def _measure(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
         sentiment = self.polarity(texts)
         plain = [in_plain_words(text) for text in texts]
-        features = np.column_stack([*(model(plain) for model in self.models), sentiment[:, -1]])
+        readings = [model(plain) for model in self.models]
+        features = np.column_stack([*(reading.logits for reading in readings), sentiment[:, -1]])
         chances = 1 / (1 + np.exp(-(features @ self.mix + self.offset)))
-        positive, negative = chances[:, -2], chances[:, -1]
-        sentiment[:, -1] = (sentiment[:, -1] + positive - negative) / 2
+        by_chance = chances[:, -2] - chances[:, -1]
+        valence = next((reading.valence for reading in readings if reading.valence is not None), by_chance)
+        sentiment[:, -1] = np.clip((sentiment[:, -1] + valence) / 2, -1, 1)
         return chances[:, : len(EMOTIONS)], sentiment
 
 
@@ -192,7 +206,9 @@ def load_linear() -> LinearModel:
 
 def load_encoder() -> Encoder:
     arrays = load_arrays("emotions-encoder.npz")
-    return Encoder(load_tokenizer(), _session(arrays), arrays["head"], arrays["bias"], arrays["members"])
+    return Encoder(
+        load_tokenizer(), _session(arrays), arrays["head"], arrays["bias"], arrays["members"], arrays["valences"]
+    )
 
 
 def load_tokenizer() -> Tokenizer:

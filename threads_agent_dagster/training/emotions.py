@@ -2,13 +2,14 @@
 
 python -m threads_agent_dagster.training.emotions GOEMOTIONS_FOLDER STEP
 
-STEP is linear, encoder, fast, accurate (in this order: each needs the files of those before) or `report SCORER`.
+STEP is encoder, linear, fast, accurate (in this order: each needs the files of those before), `compare` or
+`report SCORER`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from threads_agent_dagster.domain.emotions import EMOTIONS, Floats, Scorer, load
 from threads_agent_dagster.domain.scorers import (
     OUTPUTS,
     LinearModel,
+    Model,
     Polarity,
     load_encoder,
     load_linear,
@@ -31,6 +33,9 @@ from threads_agent_dagster.training import encoder
 MODELS: Final = Path(__file__).parents[1] / "models"
 MIN_TEXTS = 3  # a feature in fewer texts says more about those texts than about people
 REGULARIZATION = 3.0
+TAUGHT_TEXTS = 26_000  # of the training texts, on which the linear model also learns what the encoder says of them
+TAUGHT_REGULARIZATION = 1.0
+SUREST = 8.0  # of the encoder's logits; a surer one says nothing more
 
 # Which of GoEmotions' labels mean which output; argued label by label in docs/emotions.md.
 MEANING: Final[dict[str, str]] = {
@@ -47,14 +52,23 @@ MEANING: Final[dict[str, str]] = {
     " sadness",
 }
 
+# How good a label feels, -4 to 4: what people said of the label's own name for VADER's lexicon. Four names are not in
+# it (curiosity, disapproval, realization, neutral), and a surprise in GoEmotions is milder than a pleasant one.
+VALENCE: Final[dict[str, float]] = {
+    "admiration": 2.5, "amusement": 1.5, "anger": -2.7, "annoyance": -1.3, "approval": 2.1, "caring": 2.2,
+    "confusion": -1.2, "curiosity": 0.5, "desire": 1.7, "disappointment": -2.3, "disapproval": -1.8, "disgust": -2.9,
+    "embarrassment": -1.9, "excitement": 2.2, "fear": -2.2, "gratitude": 2.3, "grief": -2.2, "joy": 2.8, "love": 3.2,
+    "nervousness": -1.2, "optimism": 2.5, "pride": 1.4, "realization": 0.0, "relief": 2.1, "remorse": -1.1,
+    "sadness": -1.9, "surprise": 0.5, "neutral": 0.0,
+}  # fmt: skip
+STRONGEST: Final = 4.0
+
 # Which way an output goes with VADER's compound.
 VADER_SIGN: Final[dict[str, int]] = {
     "joy": 1, "anger": -1, "fear": -1, "sadness": -1, "surprise": 0, "disgust": -1, "anticipation": 1, "trust": 1,
     "positive": 1, "negative": -1,
 }  # fmt: skip
 ANGER_IN_DISGUST = 0.3  # people who are asked call much of what angers them disgusting too
-
-Model = Callable[[Sequence[str]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -86,26 +100,37 @@ def members(folder: Path) -> NDArray[np.float32]:
     return np.array([[name in MEANING[output].split() for output in OUTPUTS] for name in names], dtype=np.float32)
 
 
+def valences(folder: Path) -> NDArray[np.float32]:
+    """The valence of each label, -1 to 1."""
+    return np.array([VALENCE[name] / STRONGEST for name in label_names(folder)], dtype=np.float32)
+
+
 def targets(split: Split, membership: NDArray[np.float32]) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = split.labels @ membership > 0
     return found
 
 
-def fit_linear(split: Split, membership: NDArray[np.float32]) -> LinearModel:
-    """One logistic regression per output over the words and pairs of words that enough texts have."""
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression
+def fit_linear(split: Split, membership: NDArray[np.float32], teacher: Model) -> LinearModel:
+    """Over the words and pairs of words that enough texts have: what people labelled, and what the teacher says.
 
+    The mean of two linear models is one: a logistic regression on the labels, which knows what people said, and a
+    ridge regression on the teacher's logits, which are finer than labels.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    plain = split.plain()
     counter = CountVectorizer(analyzer=words_and_pairs, min_df=MIN_TEXTS)
-    counts = counter.fit_transform(split.plain()).astype(np.float64).tocsr()
-    scaled = _scaled_by_length(counts)
+    scaled = _scaled_by_length(counter.fit_transform(plain).astype(np.float64).tocsr())
     fits = [
         LogisticRegression(C=REGULARIZATION, solver="liblinear", random_state=0).fit(scaled, wanted)
         for wanted in targets(split, membership).T
     ]
-    weights = np.vstack([fit.coef_[0] for fit in fits]).T.astype(np.float32)
+    said = np.clip(teacher(plain[:TAUGHT_TEXTS]).logits, -SUREST, SUREST)
+    taught = Ridge(TAUGHT_REGULARIZATION, solver="sparse_cg", tol=1e-4).fit(scaled[:TAUGHT_TEXTS], said)
+    weights = (np.vstack([fit.coef_[0] for fit in fits]) + taught.coef_).T.astype(np.float32) / 2
+    bias = (np.array([fit.intercept_[0] for fit in fits]) + taught.intercept_).astype(np.float32) / 2
     rows = {str(feature): row for row, feature in enumerate(counter.get_feature_names_out(), start=1)}
-    bias = np.array([fit.intercept_[0] for fit in fits], dtype=np.float32)
     return LinearModel(rows, np.vstack([np.zeros_like(weights[:1]), weights]), bias)
 
 
@@ -124,7 +149,7 @@ def save_linear(model: LinearModel) -> None:
 def features(split: Split, models: Sequence[Model]) -> Floats:
     """Shape: one row per text; the models' logits side by side, then VADER's compound."""
     plain = split.plain()
-    return np.column_stack([*(model(plain) for model in models), Polarity()(split.texts)[:, -1]])
+    return np.column_stack([*(model(plain).logits for model in models), Polarity()(split.texts)[:, -1]])
 
 
 def blend(models: int) -> Floats:
@@ -174,24 +199,54 @@ def report(folder: Path, scorer: Scorer) -> None:
     sys.stdout.write(f"{scorer.version}\tmean\t{np.mean(areas):.4f}\n")
 
 
+def compare(folder: Path, encoder_model: Model, linear: Model) -> None:
+    """Print what each part and each mixture reaches on the dev split, as mean AUC over the eight emotions."""
+    from sklearn.metrics import roc_auc_score
+
+    dev = read_split(folder, "dev")
+    wanted, plain = targets(dev, members(folder)), dev.plain()
+    sign = np.array([VADER_SIGN[output] for output in OUTPUTS])
+    vader = Polarity()(dev.texts)[:, -1:] * sign
+    deep, flat = encoder_model(plain).logits, linear(plain).logits
+    candidates = {
+        "VADER's compound by its sign": vader,
+        "linear": flat,
+        "linear + VADER": flat + vader,
+        "MiniLM": deep,
+        "MiniLM + VADER": deep + vader,
+        "mean of MiniLM and linear": (deep + flat) / 2,
+        "mean of MiniLM and linear, + VADER": (deep + flat) / 2 + vader,
+    }
+    for name, found in candidates.items():
+        areas = [roc_auc_score(wanted[:, column], found[:, column]) for column in range(len(EMOTIONS))]
+        sys.stdout.write(f"{name}\tdev\t{np.mean(areas):.4f}\n")
+
+
+def meanings(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """What the encoder's labels mean, as its file holds it."""
+    return {"members": members(folder), "valences": valences(folder)}
+
+
 def save_encoder(folder: Path) -> None:
     train = read_split(folder, "train")
     trained = encoder.train(train.plain(), train.labels)
     head, bias = np.asarray(trained["W"]), np.asarray(trained["b"])
-    changed: dict[str, Any] = encoder.patch(trained)
-    np.savez(MODELS / "emotions-encoder.npz", head=head, bias=bias, members=members(folder), **changed)
+    arrays: dict[str, Any] = {"head": head, "bias": bias} | meanings(folder) | encoder.patch(trained)
+    np.savez(MODELS / "emotions-encoder.npz", **arrays)
 
 
 def main(arguments: Sequence[str]) -> None:
     folder, step = Path(arguments[0]), arguments[1]
     if step == "linear":
-        save_linear(fit_linear(read_split(folder, "train"), members(folder)))
+        save_linear(fit_linear(read_split(folder, "train"), members(folder), load_encoder()))
     elif step == "encoder":
         save_encoder(folder)
     elif step == "fast":
         save_mixing(folder, "fast", [load_linear()])
     elif step == "accurate":
         save_mixing(folder, "accurate", [load_encoder(), load_linear()])
+    elif step == "compare":
+        compare(folder, load_encoder(), load_linear())
     elif step == "report":
         report(folder, load_scorer(arguments[2]))
     else:
