@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from threads_agent_dagster.commands import dead_letters, platform
+from threads_agent_dagster.commands import backup, dead_letters, platform
 from threads_agent_dagster.errors import ThreadsAgentError
 
 # Groups whose module is imported only when one of them is called: name -> (module, help).
@@ -32,7 +32,8 @@ def assemble(arguments: Sequence[str]) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for command in (platform.up, platform.down, platform.status, platform.doctor, dead_letters.redrive):
+    everyday = (platform.up, platform.down, platform.status, platform.doctor)
+    for command in (*everyday, backup.backup, backup.restore, backup.verify, dead_letters.redrive):
         app.command()(command)
     app.add_typer(platform.config, name="config")
     app.add_typer(platform.db, name="db")

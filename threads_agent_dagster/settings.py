@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     emotion_lexicon: Path | None = Field(
         None, description="table of the scorer `lexicon`: columns word, sentiment, value"
     )
+    backup_dir: Path | None = Field(
+        None, description="folder on another disk that receives base backups and every change; empty = HOME/backups"
+    )
+    backup_synchronous: bool = Field(
+        False, description="true: a commit waits until backup_dir has it, so that a lost disk loses nothing"
+    )
     alert_webhook_url: SecretStr | None = Field(
         None, description="URL that failed runs are posted to; empty = log only"
     )

@@ -13,8 +13,8 @@ from typing import IO, Protocol
 from pydantic import SecretStr
 
 from threads_agent_dagster.clients.dagster import DagsterClient
-from threads_agent_dagster.errors import Conflict
-from threads_agent_dagster.local import api_key, dagster_home, schema
+from threads_agent_dagster.errors import ConfigurationError, Conflict
+from threads_agent_dagster.local import api_key, archive, dagster_home, schema
 from threads_agent_dagster.local.endpoints import SERVICES, Endpoints, supervisor, supervisor_lives
 from threads_agent_dagster.local.home import Home, secret_in
 from threads_agent_dagster.local.locks import hold
@@ -103,14 +103,27 @@ class Platform:
 
     def _start_database(self) -> str:
         configured = self.settings.database_url
+        _require_own_database(self.settings)
         if configured is not None:
             self._supervisor.start([self._watchdog(None)])
             return configured.get_secret_value()
-        server = EmbeddedPostgres(self.home.postgres)
+        own = archive.settings(synchronous=self.settings.backup_synchronous)
+        server = EmbeddedPostgres(self.home.postgres, settings=own)
         with self._report.step("PostgreSQL"):
             self._supervisor.start([self._watchdog(server)])
             self._supervisor.start([Database(server)])
+        self._start_archive(server)
         return server.url
+
+    def _start_archive(self, server: EmbeddedPostgres) -> None:
+        if self.settings.backup_dir is None:
+            archive.abandon(server)
+            return
+        with self._report.step("The archive"):
+            receiver, gap = archive.receiver(self.home, server, self.settings.backup_dir)
+            self._supervisor.start([receiver])
+        if gap:
+            self._report.line("the archive was away for too long and begins anew; make a backup now")
 
     def _watchdog(self, server: EmbeddedPostgres | None) -> Watchdog:
         assert self._lock is not None  # taken first of all
@@ -149,6 +162,15 @@ class Platform:
         client.mark_canceled(client.unfinished_runs())  # their workers ended with the last platform
         with self._report.step("Dagster's daemon"):
             self._supervisor.start([programs.daemon()])
+
+
+def _require_own_database(settings: Settings) -> None:
+    if settings.backup_dir is not None and settings.database_url is not None:
+        raise ConfigurationError(
+            "THREADS_AGENT_BACKUP_DIR is for the embedded database; the one of DATABASE_URL is backed up by its owner"
+        )
+    if settings.backup_dir is None and settings.backup_synchronous:
+        raise ConfigurationError("THREADS_AGENT_BACKUP_SYNCHRONOUS needs THREADS_AGENT_BACKUP_DIR, a folder")
 
 
 def hold_home(home: Home) -> IO[str]:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from threads_agent_dagster.errors import Unavailable
+from threads_agent_dagster.errors import Conflict, Unavailable
 from threads_agent_dagster.local.locks import hold
 from threads_agent_dagster.local.pgfiles import Account, binaries, server_account, settle
 from threads_agent_dagster.local.ports import LOOPBACK, free_ports, is_free
@@ -37,6 +38,7 @@ SETTINGS = {
     "timezone": "UTC",
     "jit": "off",
     "log_line_prefix": "%m [%p] %a ",
+    "max_slot_wal_keep_size": "4GB",  # what is kept for an archive that is away; beyond, it is given up
 }
 UNSAFE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -44,9 +46,17 @@ UNSAFE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 class EmbeddedPostgres:
     """A server on loopback TCP and a private socket; `fsync=False` trades durability for speed and is for tests."""
 
-    def __init__(self, data_dir: Path, *, fsync: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        fsync: bool = True,
+        settings: Mapping[str, str] | None = None,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
         self.data_dir = data_dir
-        self._settings = SETTINGS if fsync else SETTINGS | UNSAFE_SETTINGS
+        self._settings = {**SETTINGS, **({} if fsync else UNSAFE_SETTINGS), **(settings or {})}
+        self._start_seconds = start_seconds
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._launched = False  # once clients know the port, a new server takes that one or none
@@ -79,6 +89,11 @@ class EmbeddedPostgres:
     def cluster(self) -> Path:
         """PostgreSQL's own folder."""
         return self._folder / "cluster"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files really lie; made if missing."""
+        return self._folder
 
     @property
     def log(self) -> Path:
@@ -132,6 +147,38 @@ class EmbeddedPostgres:
         if self.data_dir.is_symlink():
             self.data_dir.unlink()
 
+    def adopt(self, cluster: Path, password: str, log: Sequence[Path]) -> Path:
+        """Take copies of a backed up cluster and of the write-ahead log beyond it; returns where that log lies now.
+
+        Raises Conflict when there is a database already. Nothing of a failed attempt is left.
+        """
+        self._take_lock()
+        if self.cluster.exists():
+            raise Conflict(f"{self.data_dir} already holds a database")
+        draft, staged = self._folder / "cluster.new", self._folder / "wal"
+        try:
+            self._copy(cluster, log, draft, staged)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+        self._write_password(password)
+        draft.rename(self.cluster)
+        return staged
+
+    def _copy(self, cluster: Path, log: Sequence[Path], draft: Path, staged: Path) -> None:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.copytree(cluster, draft)
+        staged.mkdir()
+        for segment in log:
+            shutil.copyfile(segment, staged / segment.name.removesuffix(".partial"))
+        if log:
+            (draft / "recovery.signal").touch()
+        for top in (draft, staged):
+            for path in (top, *top.rglob("*")):
+                self._account.own(path, 0o700 if path.is_dir() else 0o600)
+
     @cached_property
     def _account(self) -> Account:
         return server_account()
@@ -160,11 +207,9 @@ class EmbeddedPostgres:
             place.unlink()
 
     def _initialise(self) -> None:
-        password, draft = self._folder / "password", self._folder / "cluster.new"
+        draft = self._folder / "cluster.new"
         shutil.rmtree(draft, ignore_errors=True)
-        password.touch(mode=0o600)
-        password.write_text(secrets.token_urlsafe(24))
-        self._account.own(password, 0o600)
+        password = self._write_password(secrets.token_urlsafe(24))
         draft.mkdir()
         self._account.own(draft, 0o700)
         options = [
@@ -181,6 +226,13 @@ class EmbeddedPostgres:
         ]
         self._run("initdb", *options, *(["--no-sync"] if self._settings.get("fsync") == "off" else []))
         draft.rename(self.cluster)
+
+    def _write_password(self, text: str) -> Path:
+        password = self._folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(text)
+        self._account.own(password, 0o600)
+        return password
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -227,7 +279,7 @@ class EmbeddedPostgres:
 
     def _await_ready(self) -> None:
         maintenance = database_url(self.url, "postgres")
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while self.is_alive() and time.monotonic() < deadline:
             try:
                 psycopg.connect(maintenance, connect_timeout=2).close()
@@ -248,6 +300,8 @@ def database_url(url: str, name: str) -> str:
 
 
 def _ensure_database(url: str) -> None:
-    with psycopg.connect(database_url(url, "postgres"), autocommit=True) as connection:
+    # Nobody can wait for the archive here: it connects to a server that has started.
+    local, maintenance = "-csynchronous_commit=local", database_url(url, "postgres")
+    with psycopg.connect(maintenance, autocommit=True, options=local) as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))

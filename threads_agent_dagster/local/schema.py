@@ -43,7 +43,7 @@ def backup(database_url: str, folder: Path, now: datetime) -> Path:
     draft = target.with_suffix(".part")
     done = subprocess.run(
         [wheel_binaries() / "pg_dump", "--format=custom", f"--file={draft}"],
-        env={**os.environ, **_libpq(database_url)},
+        env={**os.environ, **libpq(database_url)},
         capture_output=True,
         text=True,
         check=False,
@@ -118,7 +118,7 @@ def _installed_dagster() -> str:
     return importlib.metadata.version("dagster")
 
 
-def _libpq(database_url: str) -> dict[str, str]:
+def libpq(database_url: str) -> dict[str, str]:
     """The URL as environment variables, so that no password shows in the list of processes."""
     url = sqlalchemy_url(database_url)
     parts = {variable: getattr(url, field) for field, variable in LIBPQ_VARIABLES.items()}
