@@ -226,3 +226,20 @@ def test_shadow_sets_each_figure_beside_the_one_that_would_be(engine: Engine) ->
     (stale,) = shadow(engine, achievements.job("newer"), whole).pairs
     assert stale.old is not None
     assert (stale.old["category"], stale.new["category"]) == ("content", "bugfix")
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
+def test_an_older_delivery_that_comes_later_changes_nothing(engine: Engine, together: bool) -> None:
+    """GitHub does not promise the order of its deliveries."""
+    newer, older = (
+        _pull_request(title=title, merged_at=at)
+        for title, at in (("Second", "2025-05-06T10:00:00Z"), ("First", "2025-05-05T10:00:00Z"))
+    )
+    _deliver(engine, newer, "newer")
+    if not together:
+        _drain(engine)
+    _deliver(engine, older, "older")
+    _drain(engine)
+    (row,) = _all(engine)
+    assert (row.title, row.completed_at) == ("Second", datetime(2025, 5, 6, 10, tzinfo=UTC))
+    assert {one.status for one in _all(engine, "inbox")} == {"processed"}

@@ -125,7 +125,12 @@ def _on_conflict() -> str:
     )
     kept = (f"{name} = coalesce(excluded.{name}, achievements.{name})" for name in _KEPT)
     others = replaced([name for name in _WRITTEN_BY_WORK if name not in (*_EDITABLE, *_KEPT)])
-    return f"ON CONFLICT (source_key) DO UPDATE SET {others}, {', '.join(edited)}, {', '.join(kept)}"
+    update = f"ON CONFLICT (source_key) DO UPDATE SET {others}, {', '.join(edited)}, {', '.join(kept)}"
+    # Deliveries come in any order: what the same source told of an earlier moment does not undo a later one.
+    # (`completed_at` itself may be a person's.)
+    told = "({}.metadata_json ->> 'told_at')::timestamptz"
+    older = f"{told.format('excluded')} < {told.format('achievements')}"
+    return f"{update} WHERE achievements.source_type <> excluded.source_type OR ({older}) IS NOT TRUE"
 
 
 _STORE = insert_rows("achievements", _WRITTEN_BY_WORK, _on_conflict())

@@ -170,9 +170,9 @@ def bury(connection: Connection, dead: Mapping[str, str]) -> None:
 
 
 def _one_per_change(changes: Sequence[ScoredChange]) -> list[ScoredChange]:
-    """The richest of those with one key or one merge SHA, in order of key, with the rows of all of them."""
+    """The richest and latest of those with one key or one merge SHA, in order of key, with the rows of all of them."""
     best: dict[str, ScoredChange] = {}
-    for one in sorted(changes, key=lambda one: one.richness):
+    for one in sorted(changes, key=lambda one: (one.richness, one.change.completed_at)):
         identity = one.change.merge_sha or one.change.source_key
         best[identity] = _with_rows_of(one, best[identity]) if identity in best else one
     by_key = {one.change.source_key: one for one in best.values()}
@@ -262,6 +262,7 @@ def _row(one: ScoredChange, origin: Origin) -> dict[str, Any]:
 def _metadata(change: Change, score: Score) -> dict[str, Any]:
     """What stands beside the columns: the derived title and category (people may edit both), counts and co-authors."""
     return {
+        "told_at": change.completed_at.isoformat(),
         "derived": {"title": change.title, "category": score.category},
         "category_evidence": score.category_evidence,
         "labels": list(change.labels),
