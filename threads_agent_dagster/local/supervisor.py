@@ -20,10 +20,10 @@ from threads_agent_dagster.local.home import write_json
 from threads_agent_dagster.local.logs import LARGEST_BYTES, bound
 from threads_agent_dagster.local.services import Service
 
-POLL_SECONDS = 0.2
-FIRST_DELAY_SECONDS = 0.5
+POLL_SECONDS = 0.1
+FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 30.0
-STABLE_SECONDS = 60.0  # alive for this long, the next death counts as a first one
+STABLE_SECONDS = 10.0  # alive for this long, the next death counts as a first one
 READY_SECONDS = 180.0
 
 Report = Callable[[str], None]
