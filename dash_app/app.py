@@ -111,7 +111,7 @@ def _register_reading(app: Dash, engine: Engine, provenance: Provenance) -> None
         State(ids.URL, "search"),
     )
     @_in_thread
-    def controls(path: str, _healed: int | None, search: str) -> Component | None:
+    def controls(path: str, _healed: object, search: str) -> Component | None:
         page, item = routes.find(path)
         if page is None or page.controls is None or item is not None:
             return None
@@ -127,7 +127,7 @@ def _register_reading(app: Dash, engine: Engine, provenance: Provenance) -> None
         Input(ids.PULSE, "data"),
     )
     @_in_thread
-    def content(path: str, search: str, _healed: int | None, pulse: str | None) -> tuple[object, object, object]:
+    def content(path: str, search: str, _healed: object, pulse: str | None) -> tuple[object, object, object]:
         page, item = routes.find(path)
         moved_only = set(ctx.triggered_prop_ids.values()) == {ids.PULSE}
         if moved_only and (pulse == DOWN or page is None or not page.live):

@@ -98,6 +98,7 @@ def _active(path: str) -> str:
 def _main() -> Component:
     return html.Main(
         [
+            html.Div(_away(), id=ids.AWAY, role="status", hidden=True),
             html.Div(id=ids.OUTAGE, role="status"),
             html.Div(id=ids.HEADING),
             html.Div(id=ids.CONTROLS, className="controls"),
@@ -109,9 +110,18 @@ def _main() -> Component:
 
 
 def outage() -> Component:
+    return _notice("The database is not reachable")
+
+
+def _away() -> Component:
+    """Shown by dashboard.js, which sees that nobody answers."""
+    return _notice("The dashboard is not reachable")
+
+
+def _notice(title: str) -> Component:
     alert: Component = dmc.Alert(
         "What you see may be out of date. Trying again every few seconds; the page recovers by itself.",
-        title="The database is not reachable",
+        title=title,
         color="orange",
         variant="light",
         className="outage",

@@ -1,4 +1,5 @@
-// What runs in the browser: the page's title, and the filters that keep themselves in the address.
+// What runs in the browser: the page's title, the filters that keep themselves in the address, and the notice that the
+// dashboard itself is away.
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   dashboard: {
     title: function (title) {
@@ -30,3 +31,36 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
     },
   },
 });
+
+// A callback that nobody answers is not called again by itself: the page would stay as it is until its input moves. So
+// the first answer after an absence draws the page anew, as the first beat after an outage of the database does.
+(function () {
+  const ask = window.fetch;
+  let away = false;
+
+  function tell(isAway) {
+    if (isAway !== away) {
+      away = isAway;
+      window.dash_clientside.set_props("away", { hidden: !away });
+      if (!away) {
+        window.dash_clientside.set_props("healed", { data: "back at " + Date.now() });
+      }
+    }
+  }
+
+  window.fetch = async function (resource, options) {
+    const isCallback = String(resource.url || resource).includes("_dash-update-component");
+    try {
+      const answer = await ask(resource, options);
+      if (isCallback) {
+        tell(false);
+      }
+      return answer;
+    } catch (error) {
+      if (isCallback && error.name !== "AbortError") {
+        tell(true);
+      }
+      throw error;
+    }
+  };
+})();

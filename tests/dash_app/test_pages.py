@@ -272,6 +272,26 @@ def test_an_open_page_says_that_the_database_is_away_and_heals(
     expect(page.get_by_text("The database is not reachable")).to_be_hidden()
 
 
+def test_an_open_page_says_that_the_dashboard_is_away_and_draws_itself_anew(
+    seeded: Engine, serve: Callable[..., str], page: Page
+) -> None:
+    """What was asked for meanwhile got no answer; it is asked for again, and nobody reloads."""
+    opened(page, serve(seeded))
+    page.evaluate("window.openedOnce = true")
+    tile = page.locator(".tile").filter(has_text="Posts")
+    expect(tile).to_contain_text("30")
+    page.route("**/_dash-update-component", lambda route: route.abort("connectionrefused"))
+    expect(page.get_by_text("The dashboard is not reachable")).to_be_visible()
+    with seeded.begin() as connection:
+        connection.execute(text("INSERT INTO posts (persona_id, hook, body) VALUES ('default', 'New', 'one')"))
+        connection.execute(text("SELECT refresh_dashboard_metrics()"))
+    expect(tile).to_contain_text("30")
+    page.unroute("**/_dash-update-component")
+    expect(tile).to_contain_text("31")
+    expect(page.get_by_text("The dashboard is not reachable")).to_be_hidden()
+    assert page.evaluate("window.openedOnce")
+
+
 @pytest.mark.parametrize("path", ["/", "/achievements", "/content/1"])
 def test_a_page_opened_without_a_database_heals(
     seeded: Engine, database_url: str, serve: Callable[..., str], page: Page, path: str
