@@ -39,7 +39,9 @@ def run(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
         if demo:
             with _watched(platform):
                 _load_demo(platform.home, ready.endpoints, progress)
-        progress.line(summary(platform.home, ready.endpoints, ready.new_key, "Ctrl-C"))
+        # A key belongs on a person's screen, not in whatever log the output goes to.
+        shown = ready.new_key if progress.console.is_terminal else None
+        progress.line(summary(platform.home, ready.endpoints, shown, "Ctrl-C"))
         platform.watch(Event())
     except Stopped:
         _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
