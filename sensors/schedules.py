@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from resources.database import database_url
+
 metrics_job = dg.define_asset_job(
     "metrics",
     selection=dg.AssetSelection.assets("dashboard_metrics"),
@@ -9,11 +11,28 @@ metrics_job = dg.define_asset_job(
     description="Folds captured changes into the daily figures.",
 )
 
+
+def _metrics_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One small query while nothing changes."""
+    del context
+    from threads_agent_dagster.db.engine import make_engine
+    from threads_agent_dagster.db.metrics import is_due
+
+    engine = make_engine(database_url(), pool_size=1, application="threads-agent-schedule")
+    try:
+        with engine.connect() as connection:
+            due = is_due(connection)
+    finally:
+        engine.dispose()
+    return dg.RunRequest() if due else dg.SkipReason("nothing changed since the last refresh")
+
+
 metrics_refresh = dg.ScheduleDefinition(
     name="metrics_refresh",
     job=metrics_job,
-    cron_schedule="*/5 * * * *",
+    cron_schedule="* * * * *",
     execution_timezone="UTC",
+    execution_fn=_metrics_tick,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every five minutes, for changes that no run caused: edits, deletions, undone imports.",
+    description="Every minute, where something changed that no run caused: edits, deletions, undone imports.",
 )

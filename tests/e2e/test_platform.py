@@ -354,6 +354,33 @@ def _follow_a_number(up: Up) -> str:
     return run_id
 
 
+def test_whoever_follows_is_told_of_a_new_post(up: Up) -> None:
+    with up.api("orchestrator") as api, api.stream("GET", "/events") as stream:
+        posts = (json.loads(line[6:])["data"]["total_posts"] for line in stream.iter_lines() if line[:6] == "data: ")
+        before = next(posts)
+        api.post("/task", json={"type": "content.generation", "payload": {"topic": "Pushed"}}).raise_for_status()
+        assert next(count for count in posts if count > before)
+
+
+def test_the_demo_goes_and_everything_else_stays(up: Up) -> None:
+    """After the tests that look at the demo."""
+    own = {table: _own(up, table) for table in ("posts", "tasks", "achievements")}
+    assert own["posts"]
+    command = [sys.executable, "-m", "threads_agent_dagster.cli", "demo", "remove", "--home", str(up.home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 demo imports undone" in done.stdout
+    assert {table: _own(up, table) for table in own} == own
+    for table in (*own, "variants", "git_commits"):
+        assert up.scalar(f"SELECT count(*) FROM {table} WHERE import_id IS NOT NULL") == 0
+    counted = "SELECT count(*) FROM achievements WHERE utc_day(completed_at) > utc_day(now()) - 30"
+    _until("figures without it", lambda: up.scalar(f"SELECT total_achievements = ({counted}) FROM dashboard_metrics"))
+
+
+def _own(up: Up, table: str) -> list[Any]:
+    return up.rows(f"SELECT id FROM {table} WHERE import_id IS NULL ORDER BY id")
+
+
 def test_sigterm_leaves_no_process(up: Up) -> None:
     """Last in the file: it ends the platform."""
     _end(up.process)

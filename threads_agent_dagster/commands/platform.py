@@ -45,10 +45,13 @@ def up(
 
 def down(home: HomeOption = None) -> None:
     """Stop the platform, wherever it was started."""
+    from rich.console import Console
+
     from threads_agent_dagster.local import platform
     from threads_agent_dagster.local.home import Home
 
-    stopped = platform.down(Home(read_settings(home).home))
+    with Console(stderr=True).status("stopping"):
+        stopped = platform.down(Home(read_settings(home).home))
     typer.echo("stopped" if stopped else "nothing was running")
 
 

@@ -24,6 +24,17 @@ def refresh(connection: Connection, run_id: str | None, code_version: str) -> in
     return folded
 
 
+_DUE = text("""
+    SELECT EXISTS (SELECT FROM metric_deltas)
+        OR coalesce((SELECT max(refreshed_at) FROM dashboard_refreshes) < now() - interval '1 hour', true)
+""")
+
+
+def is_due(connection: Connection) -> bool:
+    """Whether a change waits to be folded, or nobody looked for an hour."""
+    return bool(connection.execute(_DUE).scalar_one())
+
+
 _SUMMARY = text("SELECT * FROM dashboard_metrics")
 
 
