@@ -78,7 +78,9 @@ class Settings(BaseSettings):
         None, description="URL that failed runs are posted to; empty = log only"
     )
 
-    database_url: SecretStr | None = _secret("DATABASE_URL", "PostgreSQL 15 or newer; empty = the embedded server")
+    database_url: SecretStr | None = _secret(
+        "DATABASE_URL", "PostgreSQL 15 or newer with pgvector; empty = the embedded one"
+    )
     dagster_home: str | None = _conventional("DAGSTER_HOME", "folder of dagster.yaml; empty = generated below home")
     github_webhook_secret: SecretStr | None = _secret(
         "GITHUB_WEBHOOK_SECRET", "shared secret of the GitHub webhook; empty = deliveries are refused"

@@ -47,3 +47,10 @@ def test_data_of_a_newer_version_is_refused(database_url: str, engine: Engine) -
         connection.execute(text("UPDATE alembic_version SET version_num = '9999_from_the_future'"))
     with pytest.raises(ConfigurationError, match=r"9999_from_the_future.*newer version"):
         migrate.upgrade(database_url)
+
+
+def test_a_server_that_is_too_old_is_named(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "OLDEST_SERVER", 99)
+    with pytest.raises(ConfigurationError, match=r"PostgreSQL \d+ answers at DATABASE_URL; 99 or newer is needed"):
+        migrate.upgrade(empty_database_url)
+    assert migrate.current(empty_database_url) is None

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError
 
+OLDEST_SERVER = 15  # the major version of PostgreSQL that the migrations are written for
 MIGRATION_LOCK = 0x7468_7265  # one migrator at a time; any constant that nobody else locks
 
 
@@ -56,8 +57,21 @@ def refuse_newer(database_url: str) -> None:
         )
 
 
+def refuse_old_server(database_url: str) -> None:
+    """Raises ConfigurationError when PostgreSQL itself is too old."""
+    engine = make_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+    finally:
+        engine.dispose()
+    if version < OLDEST_SERVER:
+        raise ConfigurationError(f"PostgreSQL {version} answers at DATABASE_URL; {OLDEST_SERVER} or newer is needed")
+
+
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Migrates up to `revision`; waits for a migration already under way."""
+    refuse_old_server(database_url)
     refuse_newer(database_url)
     _run(database_url, lambda config: command.upgrade(config, revision))
 
