@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from textwrap import dedent
 from typing import Any
 
 import dagster as dg
@@ -67,7 +68,21 @@ def table_metadata(
 
 def sentences(asset: str, checks: Mapping[str, str], *, blocking: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
     """One check spec per named sentence; the blocking ones look only at rows that the run wrote."""
-    return [dg.AssetCheckSpec(name, asset=asset, blocking=name in blocking) for name in checks]
+    return [
+        dg.AssetCheckSpec(
+            name,
+            asset=asset,
+            blocking=name in blocking,
+            description=f"Holds when this finds nothing:\n```sql\n{_sql(rows)}\n```",
+        )
+        for name, rows in checks.items()
+    ]
+
+
+def _sql(statement: str) -> str:
+    """Without the indentation of the source around it."""
+    first, _, rest = statement.strip().partition("\n")
+    return f"{first}\n{dedent(rest)}" if rest else first
 
 
 def drain_days(

@@ -70,6 +70,11 @@ def test_every_made_asset_has_checks_version_and_lineage(asset: dg.AssetKey) -> 
     assert "dagster/column_lineage" in node.metadata
 
 
+def test_every_check_says_what_it_looks_for() -> None:
+    graph = defs.resolve_asset_graph()
+    assert [key for key in graph.asset_check_keys if not graph.get_check_spec(key).description] == []
+
+
 def test_sensors_and_schedules_run_without_being_asked() -> None:
     repository = defs.get_repository_def()
     assert {sensor.default_status for sensor in repository.sensor_defs} == {dg.DefaultSensorStatus.RUNNING}
