@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -32,6 +34,7 @@ def assemble(arguments: Sequence[str]) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options)
     everyday = (platform.up, platform.down, platform.status, platform.doctor)
     for command in (*everyday, backup.backup, backup.restore, backup.verify, dead_letters.redrive):
         app.command()(command)
@@ -50,6 +53,20 @@ def main() -> None:
     except ThreadsAgentError as error:
         sys.stderr.write(f"threads-agent: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from None
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(importlib.metadata.version("threads-agent-dagster"))
+        raise typer.Exit
+
+
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What may stand before the command."""
 
 
 def _group(module: str) -> typer.Typer:

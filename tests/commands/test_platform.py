@@ -42,6 +42,10 @@ def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -
     assert "canary" not in done.stderr
 
 
+def test_it_tells_its_version(tmp_path: Path) -> None:
+    assert _run(tmp_path, "--version").stdout == f"{version('threads-agent-dagster')}\n"
+
+
 def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
     assert _run(tmp_path, "up", "--ports", "some").returncode == 2
 

@@ -18,7 +18,7 @@ from dash_app import frame
 from dash_app.app import create_app
 from threads_agent_dagster.settings import Settings
 
-expect.set_options(timeout=30_000)  # ms; a patient limit for a busy machine, not a pause
+expect.set_options(timeout=120_000)  # ms; a patient limit for a busy machine, not a pause
 
 RUN_ID = "3f6c1e52-8f0f-4e0c-9d6e-52d1c0a4b7aa"
 NOW = datetime.now(UTC)
@@ -163,6 +163,6 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A reader without cookies or settings, on a screen of 1280 × 900."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)  # ms; for a busy machine
     yield context
     context.close()

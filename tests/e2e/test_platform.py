@@ -190,8 +190,8 @@ def _open_docs(up: Up) -> tuple[list[str], list[str]]:
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.goto(f"{up.endpoints['orchestrator']}/docs")
-        page.locator(".opblock-summary").first.click(timeout=60_000)
-        page.get_by_role("button", name="Try it out").first.wait_for(timeout=60_000)
+        page.locator(".opblock-summary").first.click(timeout=120_000)
+        page.get_by_role("button", name="Try it out").first.wait_for(timeout=120_000)
         browser.close()
     return asked, complaints
 
@@ -347,8 +347,8 @@ def _follow_a_number(up: Up) -> str:
         with page.context.expect_page() as opened:
             page.locator(".provenance a[href*='/runs/']").first.click()
         run = opened.value
-        run.wait_for_url(f"{up.endpoints['dagster']}/runs/**")
-        run.get_by_text("dashboard_metrics").first.wait_for(timeout=60_000)
+        run.wait_for_url(f"{up.endpoints['dagster']}/runs/**", timeout=120_000)
+        run.get_by_text("dashboard_metrics").first.wait_for(timeout=120_000)
         run_id = run.url.rpartition("/")[2].partition("?")[0]
         browser.close()
     return run_id
