@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.quality import achievements_quality
 from resources.database import database_url
 from threads_agent_dagster.dagster_fast.sensing import wait_for_work
 from threads_agent_dagster.db.pending import CHANNEL, Waiting, waiting
@@ -44,7 +45,7 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 chains = [
     dg.define_asset_job(
         chain,
-        selection=dg.AssetSelection.assets(*assets),
+        selection=dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(achievements_quality),
         executor_def=dg.in_process_executor,
         description=f"Works on what waits for {' → '.join(assets)}.",
         tags={"chain": chain},

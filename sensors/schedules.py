@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets import quality
 from resources.database import database_url
 
 metrics_job = dg.define_asset_job(
@@ -26,6 +27,22 @@ def _metrics_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.S
         engine.dispose()
     return dg.RunRequest() if due else dg.SkipReason("nothing changed since the last refresh")
 
+
+quality_job = dg.define_asset_job(
+    "quality",
+    selection=dg.AssetSelection.checks(quality.achievements_quality),
+    executor_def=dg.in_process_executor,
+    description="Whole tables against their Great Expectations suites.",
+)
+
+quality_schedule = dg.ScheduleDefinition(
+    name="quality_nightly",
+    job=quality_job,
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night at four: Great Expectations is heavy, and looks at every row.",
+)
 
 metrics_refresh = dg.ScheduleDefinition(
     name="metrics_refresh",

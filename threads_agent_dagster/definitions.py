@@ -11,13 +11,14 @@ from assets import (
     inbox,
     metrics,
     posts,
+    quality,
     tasks,
     themes,
     verdicts,
 )
 from resources.database import Database
 from sensors.pending import chains, pending_work
-from sensors.schedules import metrics_job, metrics_refresh
+from sensors.schedules import metrics_job, metrics_refresh, quality_job, quality_schedule
 
 defs = dg.Definitions(
     assets=[
@@ -36,9 +37,10 @@ defs = dg.Definitions(
         verdicts.experiment_verdicts,
         metrics.dashboard_metrics,
     ],
-    jobs=[*chains, metrics_job],
+    asset_checks=[quality.achievements_quality],
+    jobs=[*chains, metrics_job, quality_job],
     sensors=pending_work,
-    schedules=[metrics_refresh],
+    schedules=[metrics_refresh, quality_schedule],
     resources={"database": Database()},
     executor=dg.in_process_executor,
 )
