@@ -25,7 +25,7 @@ from threads_agent_dagster.api.bodies import (
     SmallId,
     StrictRoute,
 )
-from threads_agent_dagster.api.dependencies import EngineDep, IfMatch, OnceDep, Reply, check_version, etag
+from threads_agent_dagster.api.dependencies import CacheDep, EngineDep, IfMatch, OnceDep, Reply, check_version, etag
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Admin, Editor, Viewer
 from threads_agent_dagster.db import achievements as db
@@ -182,14 +182,19 @@ OrderDep = Annotated[Order, Depends(_order)]
 AchievementId = Annotated[SmallId, Path()]
 
 
-@router.get("/")
+@router.get("/", response_model=Page[Listed])
 def list_achievements(
-    wanted: FilterDep, order: OrderDep, paging: PagingDep, engine: EngineDep, _: Viewer
-) -> Page[Listed]:
+    wanted: FilterDep, order: OrderDep, paging: PagingDep, engine: EngineDep, cache: CacheDep, _: Viewer
+) -> Response:
     window = paging.window(order)
-    with engine.connect() as connection:
-        rows = db.search(connection, wanted, order, window)
-    return page_of(Listed, rows, order, window)
+
+    def read() -> bytes:
+        with engine.connect() as connection:
+            rows = db.search(connection, wanted, order, window)
+        return page_of(Listed, rows, order, window).model_dump_json().encode()
+
+    key = f"api:achievements:{paging.page}:{paging.per_page}:{order.descending}:{order.column}:{paging.cursor}:{wanted}"
+    return Response(cache.answer(key, read), media_type="application/json")
 
 
 @router.get("/{achievement_id}")
@@ -255,10 +260,13 @@ def update(
 
 
 @router.delete("/{achievement_id}", status_code=204)
-def delete(achievement_id: AchievementId, engine: EngineDep, _: Admin, if_match: IfMatch = None) -> None:
+def delete(
+    achievement_id: AchievementId, engine: EngineDep, cache: CacheDep, _: Admin, if_match: IfMatch = None
+) -> None:
     with engine.begin() as connection:
         check_version(_found(connection, achievement_id, lock=True), if_match)
         db.edit(connection, achievement_id, {"deleted_at": datetime.now(UTC)})
+    cache.forget()
 
 
 @router.post("/{achievement_id}/restore", response_model=Achievement)

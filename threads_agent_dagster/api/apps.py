@@ -26,6 +26,7 @@ from threads_agent_dagster.api import (
     telemetry,
     variants,
 )
+from threads_agent_dagster.api.caching import Cache
 from threads_agent_dagster.api.security import LimitBody, RequireKey
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError
@@ -85,8 +86,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = make_engine(
         settings.database_url.get_secret_value(), pool_size=POOL_SIZE, application=f"threads-agent-{app.title}"
     )
+    app.state.cache = Cache(settings.database_url.get_secret_value())
     app.state.telemetry.registry.register(telemetry.DatabaseFigures(app.state.engine))
     try:
         yield
     finally:
+        app.state.cache.close()
         app.state.engine.dispose()

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Engine, RowMapping
 
 from threads_agent_dagster.api.bodies import Out, printable
+from threads_agent_dagster.api.caching import Cache
 from threads_agent_dagster.db import idempotency_keys
 from threads_agent_dagster.errors import Conflict, InvalidInput, Stale
 from threads_agent_dagster.settings import Settings
@@ -27,6 +28,11 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
+def _cache(request: Request) -> Cache:
+    cache: Cache = request.app.state.cache
+    return cache
+
+
 def etag(row: RowMapping) -> str:
     """The entity tag of a row that was read with its version."""
     return f'"{row["version"]}"'
@@ -40,6 +46,7 @@ def check_version(row: RowMapping, if_match: str | None) -> None:
 
 IfMatch = Annotated[str | None, Header(max_length=200, description="the ETag that the caller saw")]
 EngineDep = Annotated[Engine, Depends(_engine)]
+CacheDep = Annotated[Cache, Depends(_cache)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 
 
@@ -62,9 +69,11 @@ class Once:
         self,
         request: Request,
         engine: EngineDep,
+        cache: CacheDep,
         key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
     ) -> None:
         self.engine = engine
+        self.cache = cache
         self.key = key if key is None else printable(key, "Idempotency-Key")
         self.route = f"{request.method} {request.url.path}"
         self.principal: Principal = request.state.principal
@@ -72,9 +81,9 @@ class Once:
 
     def __call__(self, write: Callable[[Connection], Reply]) -> JSONResponse:
         with self.engine.begin() as connection:
-            if self.key is None:
-                return write(connection).response()
-            return self._answer(connection, write, self.key)
+            response = write(connection).response() if self.key is None else self._answer(connection, write, self.key)
+        self.cache.forget()
+        return response
 
     def _answer(self, connection: Connection, write: Callable[[Connection], Reply], key: str) -> JSONResponse:
         request = idempotency_keys.Request(self.principal.id, self.route, key)

@@ -11,6 +11,11 @@ def sqlalchemy_url(database_url: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
+def libpq_url(database_url: str) -> str:
+    """`database_url` as libpq and psycopg read it."""
+    return sqlalchemy_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def make_engine(database_url: str, *, pool_size: int = 5, application: str = "threads-agent") -> Engine:
     """An engine whose sessions speak UTC and give up on locks after 10 s; nothing connects until it is used."""
     return create_engine(
