@@ -43,9 +43,13 @@ from dash_app.rows import (
     QueueLine,
     Rule,
     Segment,
+    Similar,
     Variant,
 )
+from threads_agent_dagster.db import embeddings, portfolio
 from threads_agent_dagster.db.tables import (
+    achievement_theme_members,
+    achievement_themes,
     achievements,
     emotion_segments,
     emotion_trajectories,
@@ -60,6 +64,8 @@ from threads_agent_dagster.db.tables import (
 from threads_agent_dagster.domain.emotions import EMOTIONS
 from threads_agent_dagster.errors import ConfigurationError, Unavailable
 
+SIMILAR = 0.5  # cosine from which on two achievements are worth showing together
+MOST_SIMILAR = 6
 EXPORT_ROWS = 1_000  # fetched at a time, so that an export of any size needs the same memory
 
 
@@ -180,6 +186,29 @@ def export_achievements(engine: Engine, asked: Mapping[str, str]) -> Iterator[Li
             yield _listed_achievement(row)
 
 
+def export_portfolio(engine: Engine) -> list[dict[str, Any]]:
+    """The rows of the portfolio: what is marked ready."""
+    with _reading(engine) as connection:
+        return portfolio.exported(connection, portfolio.Selection())
+
+
+def list_themes(engine: Engine) -> list[tuple[str, str]]:
+    """Ids with labels, the largest theme first."""
+    statement = select(achievement_themes.c.id, achievement_themes.c.label).order_by(achievement_themes.c.id)
+    with _reading(engine) as connection:
+        return [(str(row.id), row.label) for row in connection.execute(statement)]
+
+
+def similar_achievements(engine: Engine, key: int) -> list[Similar] | None:
+    """The nearest first; None until the achievement has its vector, or while vectors of several models lie together."""
+    with _reading(engine) as connection:
+        found = embeddings.vector_of(connection, key)
+        if found is None or len(embeddings.models(connection)) > 1:
+            return None
+        rows = embeddings.nearest(connection, key, found.embedding, at_least=SIMILAR, limit=MOST_SIMILAR)
+    return [Similar(row["id"], row["title"], row["completed_at"], row["similarity"]) for row in rows]
+
+
 def achievement(engine: Engine, key: int) -> Achievement | None:
     statement = select(achievements, _AUTHOR.label("author")).where(
         achievements.c.id == literal(key, BigInteger), achievements.c.deleted_at.is_(None)
@@ -197,6 +226,11 @@ def _achievements(asked: Mapping[str, str]) -> Select[Any]:
         statement = statement.where(or_(*(column.icontains(words, autoescape=True) for column in searched)))
     if category := asked.get("category"):
         statement = statement.where(cast(columns.category, Text) == category)
+    if (theme := asked.get("theme", "")).isdecimal() and len(theme) < 9:
+        members = achievement_theme_members.c
+        statement = statement.where(
+            columns.id.in_(select(members.achievement_id).where(members.theme_id == int(theme)))
+        )
     if source := asked.get("source"):
         statement = statement.where(cast(columns.source_type, Text) == source)
     return statement.order_by(*_order(asked.get("sort", ""), ACHIEVEMENT_ORDERS, "-completed"), columns.id.desc())

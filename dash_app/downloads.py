@@ -15,10 +15,16 @@ from starlette.responses import Response
 from dash_app import data
 from dash_app.address import Query
 from dash_app.rows import ListedAchievement
+from threads_agent_dagster.domain.portfolio import assemble
+from threads_agent_dagster.domain.portfolio_files import Format, write
 from threads_agent_dagster.errors import Unavailable
 
 BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets take UTF-8 for the local code page
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+NOTHING_READY = (
+    "No achievement is marked ready for the portfolio, so there is nothing to export. "
+    "Mark some with PUT /achievements/{id} (portfolio_ready), or export all: threads-agent portfolio export --all"
+)
 HEADER = (
     "id",
     "title",
@@ -41,6 +47,18 @@ def register(server: FastAPI, engine: Engine) -> None:
     def achievements(request: Request) -> Response:
         rows = data.export_achievements(engine, Query.parse(request.url.query).values)
         return _download("achievements.csv", lines(HEADER, map(_row, rows)))
+
+    @server.get("/portfolio/{form}")
+    def portfolio(form: Format) -> Response:
+        try:
+            rows = data.export_portfolio(engine)
+        except Unavailable as error:
+            return PlainTextResponse(f"{error}; try again", status_code=503)
+        if not rows:
+            return PlainTextResponse(NOTHING_READY, status_code=404)
+        made = write(form, assemble(rows, datetime.now(UTC)))
+        disposition = {"Content-Disposition": f'attachment; filename="{made.name}"'}
+        return Response(made.body, media_type=made.media_type, headers=disposition)
 
 
 def _download(name: str, content: Iterator[str]) -> Response:

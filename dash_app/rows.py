@@ -137,6 +137,16 @@ class Achievement:
 
 
 @dataclass(frozen=True, slots=True)
+class Similar:
+    """An achievement like another; `similarity` is the cosine of their vectors."""
+
+    id: int
+    title: str
+    completed_at: datetime | None
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Arc:
     """The course of a post's emotions; `reason` says why it has no shape."""
 

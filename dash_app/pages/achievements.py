@@ -29,14 +29,16 @@ from dash_app.components import (
     web_link,
 )
 from dash_app.pages.page import Page, Shown, View, heading, item_number
-from dash_app.rows import Achievement, ListedAchievement, Rule
+from dash_app.rows import Achievement, ListedAchievement, Rule, Similar
 from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
+from threads_agent_dagster.domain.embeddings import NEAR_DUPLICATE
 
 PATH = "/achievements"
-FILTERS = ("q", "category", "source")
+FILTERS = ("q", "category", "source", "theme")
 IMPACT = "How much the change matters, from 0 to 100: the sum of named rules."
 COMPLEXITY = "How hard the change was, from 0 to 100: the sum of named rules."
 SOURCES: Final = {"github_pr": "Pull request", "github": "GitHub", "ci": "CI", "api": "API", "git": "Git"}
+EXPORTS: Final = {"pdf": "PDF", "html": "HTML", "md": "Markdown", "json-resume": "JSON Resume", "csv": "CSV"}
 COLUMNS = (
     Column("Achievement", "title", "lead"),
     Column("Category"),
@@ -56,6 +58,7 @@ def controls(view: View) -> Component:
             search_box(view.query, "Search title, repository, author"),
             choice("category", "Category", [(name, wording.sentence_case(name)) for name in CATEGORIES], view.query),
             choice("source", "Source", [(name, source_name(name)) for name in SOURCE_TYPES], view.query),
+            choice("theme", "Theme", data.list_themes(view.engine), view.query),
         ],
         className="filters",
     )
@@ -70,7 +73,20 @@ def show(view: View) -> Shown:
         return Shown("Achievements", heading("Achievements"), [nothing])
     rows = [_row(item, view.provenance) for item in listing.items]
     listed = html.Section(table(COLUMNS, rows, view.query, "-completed"), className="card list")
-    return Shown("Achievements", head, [listed, pager(listing, view.query, "achievement")])
+    return Shown("Achievements", head, [listed, pager(listing, view.query, "achievement"), _portfolio()])
+
+
+def _portfolio() -> Component:
+    links: list[Part] = [
+        html.A(label, href=f"/portfolio/{form}", className="download") for form, label in EXPORTS.items()
+    ]
+    told: list[Part] = [
+        "What is marked ready, each item with its evidence; check a file with ",
+        html.Code("threads-agent portfolio verify FILE"),
+        ".",
+    ]
+    separated = [part for link in links for part in (" · ", link)][1:]
+    return card("Portfolio", [html.P(told, className="quiet"), html.P(separated)])
 
 
 def _empty() -> Component:
@@ -115,8 +131,31 @@ def detail(view: View) -> Shown:
             className="halves",
         ),
         html.Div([_text(found), _evidence(found, view.provenance)], className="halves"),
+        html.Div(_similar(data.similar_achievements(view.engine, item.id)), className="below"),
     ]
     return Shown(item.title, [back("Achievements", PATH), *heading(item.title, _summary(found))], parts)
+
+
+def _similar(found: Sequence[Similar] | None) -> Component:
+    if found is None:
+        waiting: list[Part] = ["The asset ", html.Code("achievement_embeddings"), " has no vector to compare by yet."]
+        return card("Similar achievements", html.P(waiting, className="quiet"))
+    if not found:
+        return card("Similar achievements", html.P("None comes near this one.", className="quiet"))
+    columns = [Column("Achievement", style="lead"), Column("Completed"), Column("Cosine", style="number")]
+    rows: list[list[Content]] = [
+        [
+            dcc.Link(one.title, f"{PATH}/{one.id}", className="title"),
+            wording.day(one.completed_at),
+            [f"{one.similarity:.2f}", html.Span(" same thing?", className="unit") if _twin(one) else ""],
+        ]
+        for one in found
+    ]
+    return html.Section([html.H2("Similar achievements"), table(columns, rows)], className="card rules")
+
+
+def _twin(one: Similar) -> bool:
+    return one.similarity >= NEAR_DUPLICATE
 
 
 def _summary(found: Achievement) -> list[Component | str]:

@@ -64,6 +64,16 @@ def test_statistics_are_sums_of_the_table(client: TestClient, stored: None) -> N
     assert stats["sections"][0]["time_saved_hours"] is None
 
 
+def test_the_value_of_one_claim_is_that_claim(client: TestClient, engine: Engine, stored: None) -> None:
+    """The predecessor's failure obs-07: its total joined the digits of 12000 and of the confidence to 120000.9."""
+    value = read_business_value("Cuts hosting costs, saving $12,000 per year.")
+    assert value is not None
+    with engine.begin() as connection:
+        first = update(achievements).where(achievements.c.title == "first")
+        connection.execute(first.values(business_value=value.to_document()))
+    assert client.post("/analytics/roi", json={}).json()["per_year"] == 12_000.0
+
+
 def test_without_achievements_nothing_was_measured(client: TestClient) -> None:
     stats = client.get("/portfolio/stats").json()
     assert (stats["achievements"], stats["avg_impact"], stats["time_saved_hours"]) == (0, None, None)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from dash_app.downloads import BYTE_ORDER_MARK, lines
+from dash_app.pages.achievements import EXPORTS
 from threads_agent_dagster.db.engine import make_engine
 
 
@@ -45,3 +46,17 @@ def test_an_export_of_nothing_is_its_header(engine: Engine, serve: Callable[...,
 def test_an_export_without_a_database_is_an_error(serve: Callable[..., str]) -> None:
     answer = httpx.get(serve(make_engine("postgresql://nobody@127.0.0.1:1/nothing")) + "/achievements.csv", timeout=30)
     assert answer.status_code == 503
+
+
+def test_the_portfolio_is_downloaded_in_every_format(seeded: Engine, serve: Callable[..., str]) -> None:
+    base = serve(seeded)
+    nothing = httpx.get(f"{base}/portfolio/md", timeout=30)
+    assert (nothing.status_code, "portfolio_ready" in nothing.text) == (404, True)
+    with seeded.begin() as connection:
+        connection.execute(text("UPDATE achievements SET portfolio_ready = true WHERE id = 5"))
+    for form, label in EXPORTS.items():
+        answer = httpx.get(f"{base}/portfolio/{form}", timeout=30)
+        assert answer.status_code == 200, label
+        assert answer.headers["content-disposition"].startswith("attachment; filename=")
+        assert len(answer.content) > 100
+    assert httpx.get(f"{base}/portfolio/docx", timeout=30).status_code == 422

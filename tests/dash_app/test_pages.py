@@ -186,6 +186,31 @@ def test_an_achievement_that_was_not_scored_says_so(seeded: Engine, serve: Calla
     expect(page.get_by_text("has not scored this row").first).to_be_visible()
 
 
+def test_what_is_similar_is_shown_and_a_theme_is_a_filter(
+    seeded: Engine, serve: Callable[..., str], page: Page
+) -> None:
+    with seeded.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_hash, embedding)
+                    VALUES (3, 'm', 2, '', '[0.6,0.8]'), (4, 'm', 2, '', '[0.8,0.6]'), (5, 'm', 2, '', '[-0.8,0.6]')""")
+        )
+        connection.execute(
+            text("INSERT INTO achievement_themes (id, label, words) VALUES (1, 'ship · fast', '{ship}')")
+        )
+        connection.execute(text("INSERT INTO achievement_theme_members VALUES (3, 1, 0.9), (4, 1, 0.8)"))
+    base = serve(seeded)
+    opened(page, base + "/achievements/3")
+    similar = page.locator(".rules").last
+    expect(similar.locator("tbody tr")).to_have_count(1)
+    expect(similar).to_contain_text("Change number 03")
+    expect(similar).to_contain_text("0.96 same thing?")
+    opened(page, base + "/achievements/6")
+    expect(page.get_by_text("has no vector to compare by yet")).to_be_visible()
+    opened(page, base + "/achievements?theme=1")
+    expect(page.get_by_text("1–2 of 2 achievements")).to_be_visible()
+    expect(page.get_by_role("link", name="JSON Resume")).to_have_attribute("href", "/portfolio/json-resume")
+
+
 def test_a_link_reopens_the_same_view(seeded: Engine, serve: Callable[..., str], page: Page) -> None:
     base = serve(seeded)
     opened(page, base + "/achievements")

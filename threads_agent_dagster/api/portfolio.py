@@ -14,6 +14,7 @@ from threads_agent_dagster.api.dependencies import EngineDep
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import portfolio as db
+from threads_agent_dagster.domain.portfolio_files import Format
 from threads_agent_dagster.work import portfolio as work
 
 router = APIRouter(tags=["portfolio"], route_class=StrictRoute)
@@ -63,7 +64,7 @@ def stats(engine: EngineDep, _: Viewer) -> Stats:
 class Wanted(In):
     """Which portfolio, and written how. Without `all`, only what is marked ready."""
 
-    format: work.Format
+    format: Format
     section: Name | None = None
     since: Day | None = None
     author: Annotated[Line, Field(description="a name, a login or an e-mail address")] | None = None

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from threads_agent_dagster.commands.context import HomeOption, JsonOption, database
+from threads_agent_dagster.domain.portfolio_files import Export, Format
 from threads_agent_dagster.errors import InvalidInput
-from threads_agent_dagster.work.portfolio import SIDECAR, Export, Format
+from threads_agent_dagster.work.portfolio import SIDECAR
 
 if TYPE_CHECKING:
     from threads_agent_dagster.domain.portfolio_manifest import Check

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -255,9 +255,20 @@ def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
         yield column.id.in_(select(members.achievement_id).where(members.theme_id == wanted.theme))
 
 
+# What lists show; the texts and documents of a row, its rules above all, would weigh ten times as much.
+LISTED: Final = tuple(
+    achievements.c[name]
+    for name in (
+        "id", "title", "category", "source_type", "source_url", "repository", "author_name", "started_at",
+        "completed_at", "duration_hours", "impact_score", "complexity_score", "time_saved_hours",
+        "performance_improvement_pct", "portfolio_ready", "portfolio_section", "display_priority", "created_at",
+    )
+)  # fmt: skip
+
+
 def search(connection: Connection, wanted: Filter, order: Order, window: Window) -> Sequence[RowMapping]:
-    """A page of the achievements that are not deleted, all columns."""
-    return read(connection, select(achievements).where(*_conditions(wanted)), order, window)
+    """A page of the achievements that are not deleted, with the columns that lists show."""
+    return read(connection, select(*LISTED).where(*_conditions(wanted)), order, window)
 
 
 # xmin names the transaction that wrote the row: it differs after every change, whoever made it.

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, RowMapping, text
 
+from threads_agent_dagster.db.achievements import LISTED
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 
 
@@ -78,15 +79,17 @@ _VECTOR = text("""
     SELECT model, cast(embedding AS text) AS embedding FROM achievement_embeddings WHERE achievement_id = :id
 """)
 # The threshold thins the vectors out before they meet the wide rows of achievements.
-_NEAREST = text("""
+_NEAREST = text(
+    """
     WITH near AS MATERIALIZED (
         SELECT achievement_id, least(1, -(embedding <#> cast(:vector AS halfvec))) AS similarity
         FROM achievement_embeddings
         WHERE embedding <#> cast(:vector AS halfvec) <= -cast(:at_least AS double precision) AND achievement_id <> :id
     )
-    SELECT achievements.*, near.similarity FROM near JOIN achievements ON achievements.id = near.achievement_id
+    SELECT {listed}, near.similarity FROM near JOIN achievements ON achievements.id = near.achievement_id
     WHERE deleted_at IS NULL ORDER BY similarity DESC, id LIMIT :limit
-""")
+""".format(listed=", ".join(str(column) for column in LISTED))
+)
 
 
 def vector_of(connection: Connection, achievement_id: int) -> Row[Any] | None:

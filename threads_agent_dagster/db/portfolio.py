@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, select, text
 from sqlalchemy.dialects.postgresql import DATE
 
+from threads_agent_dagster.db.achievements import LISTED
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.tables import achievements
 
 BY_PRIORITY = Order(achievements.c.display_priority, achievements.c.id, descending=False)
-_READY: Select[tuple[object, ...]] = select(achievements).where(
+_READY: Select[tuple[object, ...]] = select(*LISTED).where(
     achievements.c.portfolio_ready, achievements.c.deleted_at.is_(None)
 )
 

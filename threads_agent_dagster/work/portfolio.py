@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import Engine
 
@@ -20,47 +20,17 @@ from threads_agent_dagster.domain import portfolio_manifest as manifests
 from threads_agent_dagster.domain.achievements import SCORER_VERSION, score
 from threads_agent_dagster.domain.changes import Change
 from threads_agent_dagster.domain.commits import change_from_commit
-from threads_agent_dagster.domain.portfolio import Portfolio, assemble
-from threads_agent_dagster.domain.portfolio_csv import from_csv, to_csv
-from threads_agent_dagster.domain.portfolio_html import html, web
+from threads_agent_dagster.domain.portfolio import assemble
+from threads_agent_dagster.domain.portfolio_csv import from_csv
+from threads_agent_dagster.domain.portfolio_files import Export, Format, write
 from threads_agent_dagster.domain.portfolio_manifest import Check
-from threads_agent_dagster.domain.portfolio_markdown import linkedin, markdown
-from threads_agent_dagster.domain.portfolio_resume import json_resume
 from threads_agent_dagster.errors import InvalidInput, NotFound
 
-Format = Literal["md", "html", "pdf", "json-resume", "csv", "linkedin", "web"]
 LARGEST_MEMBER: Final = 512 * 2**20  # bytes; a small ZIP can hold a file that fills the memory
 TORN_ARCHIVE: Final = (  # what zipfile raises for one; a RuntimeError asks for a password
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError,
 )  # fmt: skip
 SIDECAR: Final = ".manifest.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A file; `manifest` is the one to put beside it where the file itself cannot hold one."""
-
-    name: str
-    media_type: str
-    body: bytes
-    manifest: bytes | None = None
-
-
-def _pdf(portfolio: Portfolio) -> bytes:
-    from threads_agent_dagster.domain.portfolio_pdf import pdf
-
-    return pdf(portfolio)
-
-
-_WRITERS: Final[Mapping[Format, tuple[str, str, Callable[[Portfolio], bytes]]]] = {
-    "md": ("portfolio.md", "text/markdown; charset=utf-8", markdown),
-    "html": ("portfolio.html", "text/html; charset=utf-8", html),
-    "pdf": ("portfolio.pdf", "application/pdf", _pdf),
-    "json-resume": ("resume.json", "application/json", json_resume),
-    "csv": ("portfolio.csv", "text/csv; charset=utf-8", to_csv),
-    "linkedin": ("linkedin.txt", "text/plain; charset=utf-8", linkedin),
-    "web": ("portfolio.zip", "application/zip", web),
-}
 
 
 def export(engine: Engine, form: Format, wanted: Selection, now: datetime) -> Export:
@@ -69,11 +39,7 @@ def export(engine: Engine, form: Format, wanted: Selection, now: datetime) -> Ex
         rows = db.exported(connection, wanted)
     if not rows:
         raise NotFound(_nothing(wanted))
-    portfolio = assemble(rows, now)
-    name, media_type, write = _WRITERS[form]
-    body = write(portfolio)
-    beside = manifests.manifest_file(portfolio, {name: body}) if form == "linkedin" else None
-    return Export(name, media_type, body, beside)
+    return write(form, assemble(rows, now))
 
 
 def _nothing(wanted: Selection) -> str:
