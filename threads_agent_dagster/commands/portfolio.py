@@ -1,4 +1,4 @@
-"""`threads-agent portfolio export | verify`."""
+"""`threads-agent portfolio export | published | verify`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,19 @@ def _written(made: Export, path: Path) -> Iterable[Path]:
     except OSError as error:
         raise InvalidInput(f"cannot write {error.filename}: {error.strerror}", field="--output") from None
     return files
+
+
+@app.command("published")
+def published(
+    csv: Annotated[Path, typer.Argument(help="achievement_id,linkedin_post_id,linkedin_published_at")],
+    home: HomeOption = None,
+) -> None:
+    """Note which achievements were published on LinkedIn, from a CSV. A bad line stops it whole."""
+    from threads_agent_dagster.work import portfolio
+
+    with database(home) as engine:
+        noted = portfolio.record_publications(engine, csv.expanduser())
+    typer.echo(f"{noted} achievements are noted as published")
 
 
 @app.command("verify")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, select, text
@@ -59,6 +59,23 @@ _EXPORTED = text("""
 def exported(connection: Connection, wanted: Selection) -> list[dict[str, Any]]:
     """The rows of a portfolio, the smallest display priority first, then the highest impact."""
     return [row._asdict() for row in connection.execute(_EXPORTED, asdict(wanted))]
+
+
+_PUBLISHED = text("""
+    UPDATE achievements SET linkedin_post_id = told.post_id, linkedin_published_at = told.published_at,
+        edited_by = :by, edited_at = now()
+    FROM unnest(cast(:ids AS int[]), cast(:posts AS text[]), cast(:times AS timestamptz[]))
+        AS told (id, post_id, published_at)
+    WHERE achievements.id = told.id AND achievements.deleted_at IS NULL RETURNING achievements.id
+""")
+
+
+def record_publications(connection: Connection, publications: Mapping[int, tuple[str, datetime]], by: str) -> set[int]:
+    """Stores the LinkedIn post (id, time) of achievements by their ids; returns those that are there."""
+    posts = [post for post, _ in publications.values()]
+    times = [moment for _, moment in publications.values()]
+    told = {"ids": list(publications), "posts": posts, "times": times, "by": by}
+    return set(connection.execute(_PUBLISHED, told).scalars())
 
 
 _FIGURES = """count(*) AS achievements, avg(impact_score) AS avg_impact, max(impact_score) AS max_impact,

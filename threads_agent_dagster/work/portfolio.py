@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 import zlib
@@ -49,6 +50,51 @@ def _nothing(wanted: Selection) -> str:
         "no achievement that is selected is marked ready for the portfolio, so there is nothing to export; "
         "mark some (portfolio_ready), or ask for all"
     )
+
+
+PUBLISHED_COLUMNS: Final = ["achievement_id", "linkedin_post_id", "linkedin_published_at"]
+
+
+def record_publications(engine: Engine, path: Path) -> int:
+    """Notes what was published on LinkedIn, from a CSV with PUBLISHED_COLUMNS; returns how many achievements.
+
+    Raises InvalidInput that names the line; then nothing is stored.
+    """
+    publications = _read_publications(path)
+    with engine.begin() as connection:
+        known = db.record_publications(connection, publications, f"portfolio published {path.name}")
+        if unknown := sorted(set(publications) - known):
+            raise InvalidInput(f"there is no achievement {unknown[0]}", field="achievement_id")
+    return len(known)
+
+
+def _read_publications(path: Path) -> dict[int, tuple[str, datetime]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames != PUBLISHED_COLUMNS:
+                raise InvalidInput(f"its columns are not {','.join(PUBLISHED_COLUMNS)}", field=str(path))
+            return dict(_publication(row, f"line {reader.line_num}") for row in reader)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(f"it cannot be read as CSV in UTF-8: {error}", field=str(path)) from None
+
+
+def _publication(row: Mapping[str, str], line: str) -> tuple[int, tuple[str, datetime]]:
+    key, post, moment = (row[name] or "" for name in PUBLISHED_COLUMNS)
+    if not (key.isascii() and key.isdigit() and 0 < int(key[:11]) < 2**31):
+        raise InvalidInput(f"{key!r} is not the id of an achievement", field=f"{line}, achievement_id")
+    if not 0 < len(post) <= 255 or not post.isprintable():
+        raise InvalidInput("1 to 255 printable characters are expected", field=f"{line}, linkedin_post_id")
+    try:
+        published = datetime.fromisoformat(moment)
+    except ValueError:
+        published = None
+    if published is None or published.tzinfo is None:
+        wanted = "not a time with its zone, as 2026-01-02T03:04:05Z"
+        raise InvalidInput(f"{moment!r} is {wanted}", field=f"{line}, linkedin_published_at")
+    return int(key), (post, published)
 
 
 # Checking. What a file says of itself proves that nobody changed it; only a checkout proves that the work was done.
