@@ -28,6 +28,22 @@ def _metrics_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.S
     return dg.RunRequest() if due else dg.SkipReason("nothing changed since the last refresh")
 
 
+portfolio_job = dg.define_asset_job(
+    "portfolio_seal",
+    selection=dg.AssetSelection.assets("portfolio"),
+    executor_def=dg.in_process_executor,
+    description="Seals what is ready for the portfolio.",
+)
+
+portfolio_schedule = dg.ScheduleDefinition(
+    name="portfolio_nightly",
+    job=portfolio_job,
+    cron_schedule="30 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night, so that an export can be told from what was ready that day.",
+)
+
 quality_job = dg.define_asset_job(
     "quality",
     selection=dg.AssetSelection.checks(quality.achievements_quality),

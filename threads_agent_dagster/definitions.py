@@ -10,6 +10,7 @@ from assets import (
     experiments,
     inbox,
     metrics,
+    portfolio,
     posts,
     quality,
     tasks,
@@ -18,7 +19,14 @@ from assets import (
 )
 from resources.database import Database
 from sensors.pending import chains, pending_work
-from sensors.schedules import metrics_job, metrics_refresh, quality_job, quality_schedule
+from sensors.schedules import (
+    metrics_job,
+    metrics_refresh,
+    portfolio_job,
+    portfolio_schedule,
+    quality_job,
+    quality_schedule,
+)
 
 defs = dg.Definitions(
     assets=[
@@ -34,13 +42,14 @@ defs = dg.Definitions(
         experiments.variant_performance,
         embeddings.achievement_embeddings,
         themes.achievement_themes,
+        portfolio.portfolio,
         verdicts.experiment_verdicts,
         metrics.dashboard_metrics,
     ],
     asset_checks=[quality.achievements_quality],
-    jobs=[*chains, metrics_job, quality_job],
+    jobs=[*chains, metrics_job, portfolio_job, quality_job],
     sensors=pending_work,
-    schedules=[metrics_refresh, quality_schedule],
+    schedules=[metrics_refresh, portfolio_schedule, quality_schedule],
     resources={"database": Database()},
     executor=dg.in_process_executor,
 )

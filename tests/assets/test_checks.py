@@ -33,6 +33,9 @@ INSERT INTO achievements (id, title, category, source_type, source_key, complete
 VALUES (101, 'Ship it', 'feature', 'git', 'git:r:1', '2026-01-05', 30, 20,
     '[{"name": "a", "points": 10}, {"name": "b", "points": 20}]', '[{"name": "c", "points": 20}]',
     '{"claims": [{"quote": "saves 2 hours"}]}', 'run-1');
+UPDATE achievements SET portfolio_ready = true;
+INSERT INTO portfolio (achievement_id, position, section, content_sha256, run_id)
+VALUES (101, 1, 'feature', '', 'run-1');
 INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_hash, embedding, run_id)
 VALUES (101, 'm', 3, 'hash', '[0,0.6,0.8]', 'run-1');
 INSERT INTO achievement_themes (id, label, words, run_id) VALUES (1, 'ship', '{ship}', 'run-1');
@@ -74,6 +77,12 @@ BREAKS = {
         ALTER TABLE achievements DROP CONSTRAINT uq_achievements_source_key;
         INSERT INTO achievements (title, category, source_type, source_key, completed_at)
         VALUES ('again', 'feature', 'git', 'git:r:1', '2026-01-06')""",
+    ("portfolio", "the_portfolio_is_what_is_ready"): "DELETE FROM portfolio",
+    ("portfolio", "positions_have_no_gap"): "UPDATE portfolio SET position = 2",
+    (
+        "portfolio",
+        "every_claim_that_is_shown_has_its_quote",
+    ): """UPDATE achievements SET business_value = '{"claims": [{"amount": 5}]}'""",
     ("embeddings", "every_vector_has_length_one"): "UPDATE achievement_embeddings SET embedding = '[0,0.6,0.6]'",
     ("embeddings", "all_vectors_are_of_one_model"): """
         INSERT INTO achievements (id, title, category, source_type) VALUES (102, 'Other', 'feature', 'git');
@@ -109,6 +118,7 @@ def _all_checks() -> dict[tuple[str, str], str]:
         "emotions",
         "engagement",
         "achievements",
+        "portfolio",
         "embeddings",
         "themes",
         "experiments",

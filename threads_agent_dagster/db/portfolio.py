@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, select, text
 from sqlalchemy.dialects.postgresql import DATE
 
 from threads_agent_dagster.db.achievements import LISTED
+from threads_agent_dagster.db.bulk import insert_rows, parameter
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.tables import achievements
 
@@ -59,6 +60,20 @@ _EXPORTED = text("""
 def exported(connection: Connection, wanted: Selection) -> list[dict[str, Any]]:
     """The rows of a portfolio, the smallest display priority first, then the highest impact."""
     return [row._asdict() for row in connection.execute(_EXPORTED, asdict(wanted))]
+
+
+_SEALED = insert_rows(
+    "portfolio", ("achievement_id", "position", "section", "content_sha256", "run_id", "code_version")
+)
+_LOCK = text("LOCK TABLE portfolio IN SHARE ROW EXCLUSIVE MODE")
+_CLEAR = text("DELETE FROM portfolio")
+
+
+def replace_sealed(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Stores the sealed items in place of the former ones."""
+    connection.execute(_LOCK)
+    connection.execute(_CLEAR)
+    connection.execute(_SEALED, parameter(rows))
 
 
 _PUBLISHED = text("""

@@ -570,6 +570,17 @@ achievements = Table(
     Index("idx_achievements_import_id", "import_id", postgresql_where=text("import_id IS NOT NULL")),
 )
 
+portfolio = Table(
+    "portfolio",
+    metadata,
+    Column("achievement_id", Integer, ForeignKey("achievements.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("section", Text, nullable=False),
+    Column("content_sha256", Text, nullable=False),
+    _time("sealed_at", now=True),
+    *_origin(),
+)
+
 # What achievements are about: a vector each, and themes found on all of them.
 
 achievement_embeddings = Table(

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from threads_agent_dagster.domain.portfolio_csv import from_csv
 from threads_agent_dagster.domain.portfolio_files import Export, Format, write
 from threads_agent_dagster.domain.portfolio_manifest import Check
 from threads_agent_dagster.errors import InvalidInput, NotFound
+from threads_agent_dagster.work.drain import Origin
 
 LARGEST_MEMBER: Final = 512 * 2**20  # bytes; a small ZIP can hold a file that fills the memory
 TORN_ARCHIVE: Final = (  # what zipfile raises for one; a RuntimeError asks for a password
@@ -50,6 +51,34 @@ def _nothing(wanted: Selection) -> str:
         "no achievement that is selected is marked ready for the portfolio, so there is nothing to export; "
         "mark some (portfolio_ready), or ask for all"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """How many items are ready, and the hash over all of them that an export's manifest holds."""
+
+    items: int
+    portfolio_sha256: str
+
+
+def seal(engine: Engine, origin: Origin) -> Sealed:
+    """Stores what is ready, in its order, with the hash of each item."""
+    with engine.begin() as connection:
+        rows = db.exported(connection, Selection())
+        documents = manifests.item_documents(assemble(rows, datetime.now(UTC)))
+        made_by = {"run_id": origin.run_id, "code_version": origin.code_version}
+        sealed = [
+            {
+                "achievement_id": document["id"],
+                "position": position,
+                "section": document["section"],
+                "content_sha256": document["content_sha256"],
+                **made_by,
+            }
+            for position, document in enumerate(documents, 1)
+        ]
+        db.replace_sealed(connection, sealed)
+    return Sealed(len(sealed), manifests.portfolio_sha256(one["content_sha256"] for one in sealed))
 
 
 PUBLISHED_COLUMNS: Final = ["achievement_id", "linkedin_post_id", "linkedin_published_at"]
