@@ -48,8 +48,9 @@ bench: $(VENV)/dev.stamp ## measure against the goals; takes a quiet machine and
 bench-smoke: $(VENV)/dev.stamp ## every benchmark at a tiny size, as in `make test`
 	$(BIN)/pytest -q tests/benchmarks
 
-chaos: $(VENV)/dev.stamp ## kill everything while work flows; lost, doubled, and how long until it is back
-	$(BIN)/python -m tests.chaos --tier N
+chaos: $(VENV)/dev.stamp browser ## kill everything while work flows; lost, doubled, and how long until it is back
+	CHAOS_EXAMPLES=2000 $(BIN)/pytest -q tests/chaos/test_pending_machine.py
+	$(BIN)/python -m tests.chaos --tier N --report chaos-report.md
 
 browser: ## the tests drive Debian's Chromium; installed here when that is allowed
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \

@@ -1,7 +1,7 @@
 """Forks drains that come to harm at their nth commit, so that a test can try each of them cheaply.
 
-Usage: failpoint_zygote.py DATABASE_URL; each line `crash|error|overtaken before|after N` on stdin forks one drain of
-real posts and prints how it ended: -9 killed, 1 failed, 0 finished, 3 finished without reaching the failpoint. The
+Usage: failpoint_zygote.py DATABASE_URL ASSET; each line `crash|error|overtaken before|after N` forks one drain of
+that asset and prints how it ended: -9 killed, 1 failed, 0 finished, 3 finished without reaching the failpoint. The
 platform has no hook for this: SQLAlchemy tells of every commit, and nothing else is durable.
 """
 
@@ -10,16 +10,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.domain.emotions import load_scorer
-from threads_agent_dagster.work import emotions
-from threads_agent_dagster.work.drain import Origin, drain
+from threads_agent_dagster.work import achievements, emotions, posts
+from threads_agent_dagster.work.drain import Job, Origin, drain
 
 UNREACHED = 3
-JOB = emotions.job(scorer_name="vader")
+JOBS: dict[str, Job[Any, Any]] = {
+    "posts": posts.job(),
+    "achievements": achievements.job(),
+    "emotion_trajectories": emotions.job(scorer_name="vader"),
+}
 EXPIRE = text(
     "UPDATE pending SET lease_until = '2020-01-01' WHERE ctid IN "
     "(SELECT ctid FROM pending WHERE lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)"
@@ -29,8 +34,11 @@ EXPIRE = text(
 class Failpoint:
     """Does harm right before the nth commit, or after it and before the next transaction begins its work."""
 
-    def __init__(self, engine: Engine, database_url: str, action: str, place: str, number: int) -> None:
+    def __init__(
+        self, engine: Engine, database_url: str, job: Job[Any, Any], action: str, place: str, number: int
+    ) -> None:
         self.reached = False
+        self._job = job
         self._url, self._action, self._place, self._number = database_url, action, place, number
         self._commits = 0
         event.listen(engine, "commit", self._commit)
@@ -60,29 +68,30 @@ class Failpoint:
         other = make_engine(self._url)
         with other.begin() as connection:
             connection.execute(EXPIRE)
-        drain(other, JOB, None, Origin(None, "1"))
+        drain(other, self._job, None, Origin(None, "1"))
         other.dispose()
 
 
-def work(database_url: str, action: str, place: str, number: int) -> int:
+def work(database_url: str, asset: str, action: str, place: str, number: int) -> int:
     engine = make_engine(database_url)
-    failpoint = Failpoint(engine, database_url, action, place, number)
+    job = JOBS[asset]
+    failpoint = Failpoint(engine, database_url, job, action, place, number)
     try:
         # The lease is so long that no heartbeat commits meanwhile, which would move the count.
-        drain(engine, JOB, None, Origin(None, "1"), lease_seconds=3600)
+        drain(engine, job, None, Origin(None, "1"), lease_seconds=3600)
     except RuntimeError:
         return 1
     return 0 if failpoint.reached else UNREACHED
 
 
 def main() -> None:
-    database_url = sys.argv[1]
+    database_url, asset = sys.argv[1:]
     load_scorer("vader")
     for line in sys.stdin:
         action, place, number = line.split()
         pid = os.fork()
         if pid == 0:
-            os._exit(work(database_url, action, place, int(number)))
+            os._exit(work(database_url, asset, action, place, int(number)))
         _, ended = os.waitpid(pid, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(ended)}\n")
         sys.stdout.flush()

@@ -13,22 +13,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import psycopg
 
+from threads_agent_dagster.dagster_fast import wire
+from threads_agent_dagster.dagster_fast.worker import WORKER_TAG, Identity
+from threads_agent_dagster.errors import Unavailable
 from threads_agent_dagster.local import status
+from threads_agent_dagster.local.dagster_home import run_socket
 from threads_agent_dagster.local.endpoints import Endpoints
 from threads_agent_dagster.local.home import Home
+from threads_agent_dagster.local.ports import free_ports
 from threads_agent_dagster.local.processes import end_marked, end_server, marked
 
-PATIENCE = 180.0  # s; what is not back by then is a failure, not a figure
+PATIENCE = 600.0  # s; what is not back by then is a failure, not a figure
 STOPPED_SECONDS = 40.0  # longer than a lease
-WEIGHTS = {"api": 20, "postgres": 15, "run worker": 15, "daemon": 6, "code": 4, "run-host": 6}
-ZOMBIES = {"stopped worker": 6}
+SECOND_DAEMON_SECONDS = 30.0
+VICTIM_SECONDS = 10.0
+GOALS = {"api": 3, "postgres": 5, "run worker": 15, "daemon": 30, "code": 30, "everything": 60}  # s until it is back
 UNFINISHED = "SELECT run_id FROM dagster.runs WHERE status IN ('NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
+WORKER_OF = "SELECT value FROM dagster.run_tags WHERE key = 'dagster_fast/worker' AND run_id = %s"
 STARTED = "SELECT run_id FROM dagster.runs WHERE status = 'STARTED'"
+CLAIMS = "SELECT DISTINCT claim FROM pending WHERE claim IS NOT NULL"
+HELD = "SELECT claim FROM pending WHERE claim = ANY(%s)"
+RUN_OF = (
+    "SELECT run_id FROM dagster.run_tags JOIN dagster.runs USING (run_id) "
+    "WHERE key = 'dagster_fast/worker' AND value = %s AND status = 'STARTED'"
+)
+# Somebody listens for work who began after that moment, or a run was asked for since: daemon and code server both work.
+SENSING = """
+SELECT 1 FROM pg_stat_activity WHERE application_name = 'sensor' AND backend_start > to_timestamp(%(since)s)
+UNION ALL SELECT 1 FROM dagster.runs WHERE create_timestamp > to_timestamp(%(since)s) AT TIME ZONE 'UTC' LIMIT 1
+"""
+PORTS = ("ORCHESTRATOR", "ACHIEVEMENTS", "PROMPTS", "DAGSTER", "DASH")
 SAFE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "data_checksums": "on"}
 
 
@@ -38,6 +58,7 @@ class Platform:
 
     folder: Path
     environment: dict[str, str]
+    ports: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,10 +72,15 @@ class Platform:
         return found
 
     def start(self) -> None:
+        if not self.ports:  # the same after everything was killed, so that whoever knew the addresses finds it again
+            self.ports |= {
+                f"THREADS_AGENT_{name}_PORT": str(port)
+                for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)
+            }
         with (self.folder / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "threads_agent_dagster.cli", "up", "--ports", "auto"],
-                env=os.environ | self.environment | {"THREADS_AGENT_HOME": str(self.folder)},
+                [sys.executable, "-P", "-m", "threads_agent_dagster.cli", "up"],
+                env=os.environ | self.environment | self.ports | {"THREADS_AGENT_HOME": str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -80,9 +106,9 @@ class Platform:
     def pid(self, name: str) -> int:
         return int(next(service["pid"] for service in status.of(self.home).services if service["name"] == name))
 
-    def ask(self, statement: str) -> list[str]:
+    def ask(self, statement: str, *values: Any, **named: Any) -> list[Any]:
         with psycopg.connect(self.endpoints.database_url, connect_timeout=5) as connection:
-            return [row[0] for row in connection.execute(statement.encode())]
+            return [row[0] for row in connection.execute(statement.encode(), named or values)]
 
     def workers(self) -> list[psutil.Process]:
         """The forked run workers that live now, also those whose host was killed."""
@@ -95,8 +121,16 @@ class Platform:
         while not condition():
             if time.monotonic() - began > seconds:
                 raise AssertionError(f"still waiting for {what} after {seconds:.0f} s")
-            time.sleep(0.1)
+            time.sleep(0.05)
         return time.monotonic() - began
+
+    def orphans(self) -> list[str]:
+        """The runs that are STARTED though the process that executed them is gone."""
+        return [run_id for run_id in self.ask(STARTED) if not self._is_executed(run_id)]
+
+    def _is_executed(self, run_id: str) -> bool:
+        found = [Identity.from_tags({WORKER_TAG: value}) for value in self.ask(WORKER_OF, run_id)]
+        return any(worker is not None and worker.is_alive() for worker in found)
 
     def unsafe_settings(self) -> list[str]:
         """What would make a killed server forget what it acknowledged: SIGKILL alone does not prove it."""
@@ -109,15 +143,20 @@ class Strikes:
 
     platform: Platform
     chance: random.Random
-    weights: dict[str, int]
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     missed: int = 0
+    last: float = 0.0  # s, monotonic; when the last one was struck
     _timers: list[threading.Timer] = field(default_factory=list)
 
-    def once(self, kind: str | None = None) -> None:
-        kind = kind or self.chance.choices(list(self.weights), list(self.weights.values()))[0]
-        strike = {"run worker": self._worker, "stopped worker": self._stop, "everything": self._everything}
-        seconds = strike[kind]() if kind in strike else self._service(kind)
+    def once(self, kind: str) -> None:
+        own = {
+            "run worker": self._worker,
+            "stopped worker": self._stop,
+            "second daemon": self._second_daemon,
+            "everything": self._everything,
+        }
+        self.last = time.monotonic()
+        seconds = own[kind]() if kind in own else self._service(kind)
         if seconds is None:
             self.missed += 1
         else:
@@ -128,53 +167,79 @@ class Strikes:
             timer.join()
 
     def _service(self, name: str) -> float:
-        pid = self.platform.pid(name)
+        pid, since = self.platform.pid(name), time.time()
         os.kill(pid, signal.SIGKILL)
-        return self.platform.wait(f"the next {name}", lambda: self._is_back(name, pid))
+        return self.platform.wait(f"the next {name}", lambda: self._is_back(name, pid, since))
 
-    def _is_back(self, name: str, old: int) -> bool:
+    def _is_back(self, name: str, old: int, since: float) -> bool:
         now = next(service for service in status.of(self.platform.home).services if service["name"] == name)
         if now["pid"] == old or now["state"] != "running":
             return False
         try:
             if name in ("api", "postgres"):
                 return httpx.get(f"{self.platform.endpoints.orchestrator}/readyz", timeout=10).is_success
-        except httpx.HTTPError:
+            if name in ("daemon", "code"):
+                return bool(self.platform.ask(SENSING, since=since))
+            wire.ask(run_socket(self.platform.home), {"op": "status", "run_id": ""}, patience=0.0, timeout=2.0)
+        except (httpx.HTTPError, psycopg.OperationalError, Unavailable):
             return False
         return True
 
-    def _victim(self) -> psutil.Process | None:
-        """A worker that works; runs are short, so one is waited for."""
-        with suppress(AssertionError):
-            self.platform.wait("a run worker", lambda: bool(self.platform.workers()), 10)
-        found = self.platform.workers()
-        return self.chance.choice(found) if found else None
+    def _victim(self) -> tuple[psutil.Process, str] | None:
+        """A worker that works, and its run; runs are short, so one is waited for."""
+        until = time.monotonic() + VICTIM_SECONDS
+        while time.monotonic() < until:
+            workers = self.platform.workers()
+            if workers:
+                victim = self.chance.choice(workers)
+                runs = self.platform.ask(RUN_OF, str(Identity.of(victim.pid)))
+                if runs:
+                    return victim, runs[-1]
+            time.sleep(0.02)
+        return None
 
     def _worker(self) -> float | None:
-        victim = self._victim()
-        if victim is None:
+        """Until its run is closed and every row that was held when it died is free, held anew or done."""
+        found = self._victim()
+        if found is None:
             return None
-        before = set(self.platform.ask(STARTED))
+        victim, run_id = found
+        claims = self.platform.ask(CLAIMS)
         try:
             victim.kill()
         except psutil.NoSuchProcess:
             return None
         return self.platform.wait(
-            "the killed run to be closed", lambda: not before & set(self.platform.ask(STARTED)), PATIENCE
+            "the killed run to be closed and its rows to be free", lambda: self._is_over(run_id, claims)
         )
+
+    def _is_over(self, run_id: str, claims: list[Any]) -> bool:
+        return run_id not in self.platform.ask(UNFINISHED) and not self.platform.ask(HELD, claims)
 
     def _stop(self) -> float | None:
         """A zombie: stopped while others go on, then it goes on itself."""
-        victim = self._victim()
-        if victim is None:
+        found = self._victim()
+        if found is None:
             return None
+        victim, _ = found
         with suppress(psutil.NoSuchProcess):
             victim.suspend()
-            timer = threading.Timer(STOPPED_SECONDS, _resume, [victim])
-            timer.start()
-            self._timers.append(timer)
+            self._later(STOPPED_SECONDS, victim.resume)
             return STOPPED_SECONDS
         return None
+
+    def _second_daemon(self) -> float:
+        """Another one beside the first, as an overlapping deployment starts it; after a while it is killed."""
+        first = psutil.Process(self.platform.pid("daemon"))
+        with (self.platform.folder / "second-daemon.log").open("ab") as log:
+            second = subprocess.Popen(first.cmdline(), env=first.environ(), cwd=first.cwd(), stdout=log, stderr=log)
+        self._later(SECOND_DAEMON_SECONDS, lambda: (second.kill(), second.wait()))
+        return SECOND_DAEMON_SECONDS
+
+    def _later(self, seconds: float, action: Callable[[], object]) -> None:
+        timer = threading.Timer(seconds, _unless_gone, [action])
+        timer.start()
+        self._timers.append(timer)
 
     def _everything(self) -> float:
         family = marked(f"{self.platform.home.key}/")
@@ -190,14 +255,14 @@ class Strikes:
         return time.monotonic() - began
 
 
-def _resume(process: psutil.Process) -> None:
+def _unless_gone(action: Callable[[], object]) -> None:
     with suppress(psutil.NoSuchProcess):
-        process.resume()
+        action()
 
 
 @contextmanager
-def running(folder: Path, secret: str) -> Iterator[Platform]:
-    platform = Platform(folder, {"GITHUB_WEBHOOK_SECRET": secret, "DATABASE_URL": ""})
+def running(folder: Path, environment: dict[str, str]) -> Iterator[Platform]:
+    platform = Platform(folder, {"DATABASE_URL": ""} | environment)
     try:
         platform.start()
         yield platform

@@ -1,27 +1,35 @@
-"""Any order of marks, claims, takeovers and stores, on live PostgreSQL: what is stored is never older than the input.
+"""Any order of deliveries, marks, claims, takeovers and stores, on live PostgreSQL: nothing is lost, nothing goes back.
 
-The model knows for each key which version of its input is marked and which was stored; the examples are the same in
-every run.
+The model knows which deliveries were acknowledged, and for each key which version of its input is marked and which was
+stored. The examples are the same in every run; `CHAOS_EXAMPLES=2000` walks ten times as many.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Connection, Engine, text
 
+from tests.chaos.traffic import push, sha_of
 from threads_agent_dagster.db import pending
+from threads_agent_dagster.work.inbox import Delivery, accept
 
+pytestmark = pytest.mark.timeout(3600)
 ASSET, DAY = "machine", date(2026, 1, 1)
 KEYS = ("a", "b")
+IDS, BODIES = ("one", "two", "three"), tuple(push(sha_of(name), 1) for name in ("x", "y"))
+RECEIVED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 PROFILE = settings(
-    max_examples=30,
-    stateful_step_count=30,
+    max_examples=int(os.environ.get("CHAOS_EXAMPLES", "200")),
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,
     database=None,
@@ -29,6 +37,10 @@ PROFILE = settings(
 )
 STATE = text("SELECT key, claim, dead_at IS NOT NULL AS dead, attempts FROM pending WHERE asset = :asset")
 EXPIRE = text("UPDATE pending SET lease_until = '2020-01-01' WHERE asset = :asset AND lease_until IS NOT NULL")
+ARRIVED = text(
+    "SELECT delivery_id, body, pending.key IS NOT NULL AS marked FROM inbox "
+    "LEFT JOIN pending ON pending.asset = 'achievements' AND pending.key = 'inbox:' || inbox.id ORDER BY inbox.id"
+)
 WAIT = text("UPDATE pending SET not_before = NULL WHERE asset = :asset")
 
 
@@ -42,8 +54,10 @@ class Queue(RuleBasedStateMachine):
         self.inputs = dict.fromkeys(KEYS, 0)
         self.stored = dict.fromkeys(KEYS, 0)
         self.held: list[tuple[pending.Batch, dict[str, int]]] = []
+        self.arrived: list[tuple[str, bytes]] = []
         with self._begin() as connection:
             connection.execute(text("DELETE FROM pending"))
+            connection.execute(text("DELETE FROM inbox"))
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
@@ -55,6 +69,20 @@ class Queue(RuleBasedStateMachine):
         with self._begin() as connection:
             pending.mark(connection, ASSET, [(key, DAY)])
         self.inputs[key] += 1
+
+    @rule(id_=st.sampled_from(IDS), body=st.sampled_from(BODIES), dies=st.booleans())
+    def deliver(self, id_: str, body: bytes, dies: bool) -> None:
+        """Acknowledged only when it is committed; a known id or a known body changes nothing."""
+        delivery = Delivery(id_, "push", body, json.loads(body), {}, RECEIVED_AT)
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            accepted = accept(connection, delivery)
+            if dies:
+                transaction.rollback()
+                return
+        known = any(id_ == other or body == same for other, same in self.arrived)
+        assert accepted.duplicate == known
+        if not known:
+            self.arrived.append((id_, body))
 
     @rule(limit=st.integers(1, 2))
     def claim(self, limit: int) -> None:
@@ -101,6 +129,13 @@ class Queue(RuleBasedStateMachine):
         for key in KEYS:
             assert (self.stored[key] == self.inputs[key]) or key in rows, f"{key} is lost"
         assert all(row.attempts <= pending.MAX_ATTEMPTS for row in rows.values())
+
+    @invariant()
+    def every_acknowledged_delivery_is_there_once_with_its_work(self) -> None:
+        with self._begin() as connection:
+            rows = connection.execute(ARRIVED).all()
+        assert [(row.delivery_id, bytes(row.body)) for row in rows] == self.arrived
+        assert all(row.marked for row in rows)
 
     def teardown(self) -> None:
         """Whatever happened, one healthy worker then does all that is left."""

@@ -1,4 +1,4 @@
-"""Tasks and deliveries sent to a platform, a fsynced ledger of what it acknowledged, and the verdict of the tables."""
+"""Tasks and deliveries sent to a platform, honest and hostile ones, and a fsynced ledger of what it acknowledged."""
 
 from __future__ import annotations
 
@@ -7,26 +7,34 @@ import hmac
 import json
 import os
 import random
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 
-REPEATED = 0.2  # of what was acknowledged, sent again: same key or delivery id
+DUPLICATED = 0.20  # of tasks and deliveries, sent again: same key or delivery id
 REPLAYED = 0.02  # of the deliveries, sent again under a new id
+REORDERED = 0.05  # tell of an older state after a newer one
 FORGED = 0.05
-PATIENCE = 400.0  # s that a caller tries again
+TRUNCATED = 0.01
+OVERSIZED = 0.01
+SENDERS = {"task": 3, "delivery": 2}
+PATIENCE = 900.0  # s that a caller tries again
 TIMEOUT = httpx.Timeout(20.0, connect=2.0)
+LARGEST = 25 * 2**20  # bytes; GitHub's limit and ours
+PLACE = ("achievements", "/webhooks/github")
 
 
 class Ledger:
-    """One line for each acknowledgement, on the disk before the next request is sent."""
+    """One line for each acknowledgement, on the disk before its sender goes on."""
 
     def __init__(self, path: Path) -> None:
         self._file, self._lock = path.open("a+"), threading.Lock()
@@ -35,23 +43,26 @@ class Ledger:
         with self._lock:
             self._file.write(json.dumps([kind, key, id_]) + "\n")
             self._file.flush()
-            os.fsync(self._file.fileno())
+        os.fsync(self._file.fileno())
 
-    def read(self, kind: str) -> dict[str, int]:
-        """Key → id of what was acknowledged. Two ids for one key are a doubled effect."""
+    def read(self, kind: str) -> dict[str, set[int]]:
+        """Key → ids under which it was acknowledged. Two ids for one key are a doubled effect."""
+        found: dict[str, set[int]] = {}
         with self._lock:
             self._file.seek(0)
-            lines = [json.loads(line) for line in self._file]
-        found: dict[str, int] = {}
-        for line_kind, key, id_ in lines:
-            if line_kind == kind and found.setdefault(key, id_) != id_:
-                raise AssertionError(f"{key} was acknowledged as {found[key]} and as {id_}")
+            for line in self._file:
+                line_kind, key, id_ = json.loads(line)
+                if line_kind == kind:
+                    found.setdefault(key, set()).add(id_)
         return found
 
 
 @dataclass
 class Traffic:
-    """Sends until it is stopped; a request that fails is sent again until it is acknowledged, as callers do."""
+    """Sends so many tasks and deliveries; a request that fails is sent again until it is acknowledged, as callers do.
+
+    `allow` says how much of it may have been sent by now, so that it flows as long as the strikes last.
+    """
 
     orchestrator: str
     achievements: str
@@ -59,77 +70,171 @@ class Traffic:
     secret: str
     ledger: Ledger
     seed: int
-    per_second: float
-    sent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("task", "delivery", "repeated", "forged"), 0))
-    forged_accepted: int = 0
+    totals: dict[str, int]
+    sent: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)  # delivery ids that must not be in the tables
     errors: list[BaseException] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
+    _taken: Counter[str] = field(default_factory=Counter)
+    _allowed: float = 0.0
+    _turn: threading.Condition = field(default_factory=threading.Condition)
 
     @contextmanager
     def flowing(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._until_stopped, args=[one]) for one in (self._task, self._delivery)]
+        threads = [
+            threading.Thread(target=self._send_all, args=[kind], name=f"{kind}-{number}")
+            for kind, count in SENDERS.items()
+            for number in range(count)
+        ]
         for thread in threads:
             thread.start()
         try:
             yield
+            self.allow(1.0)
         finally:
-            self.stop.set()
+            if self._allowed < 1:  # a failure: nothing more is sent
+                self.totals = dict.fromkeys(self.totals, 0)
+                self.allow(1.0)
             for thread in threads:
                 thread.join()
         if self.errors:
             raise self.errors[0]
 
-    def _until_stopped(self, send: Callable[[httpx.Client, random.Random, int], None]) -> None:
-        chance, number = random.Random(self.seed), 0
+    def allow(self, fraction: float) -> None:
+        with self._turn:
+            self._allowed = fraction
+            self._turn.notify_all()
+
+    def _send_all(self, kind: str) -> None:
+        send = {"task": self._task, "delivery": self._delivery}[kind]
         try:
             with httpx.Client(timeout=TIMEOUT) as client:
-                while not self.stop.wait(1 / self.per_second):
-                    number += 1
-                    send(client, chance, number)
+                while (number := self._next(kind)) is not None:
+                    send(client, random.Random(f"{self.seed} {kind} {number}"), number)
         except BaseException as error:  # told to whoever waits for the thread
             self.errors.append(error)
             raise
+
+    def _next(self, kind: str) -> int | None:
+        """The number of the next one to send, once its turn has come."""
+        with self._turn:
+            while self._taken[kind] < self.totals[kind] and self._taken[kind] >= self._allowed * self.totals[kind]:
+                self._turn.wait()
+            if self._taken[kind] >= self.totals[kind]:
+                return None
+            self._taken[kind] += 1
+            return self._taken[kind]
+
+    # Honest ones
 
     def _task(self, client: httpx.Client, chance: random.Random, number: int) -> None:
         key = f"chaos-{self.seed}-{number}"
         body = {"type": "content.generation", "payload": {"topic": key}}
         headers = {"Authorization": f"Bearer {self.api_key}", "Idempotency-Key": key}
-        for _ in range(1 + (chance.random() < REPEATED)):
+        again = chance.random() < DUPLICATED
+        for _ in range(1 + again):
             answer = self._acknowledged(client, "orchestrator", "/task", json=body, headers=headers)
             self.ledger.write("task", key, answer["id"])
-        self.sent["task"] += 1
+        self._count("tasks", **{"tasks duplicated": again})
 
     def _delivery(self, client: httpx.Client, chance: random.Random, number: int) -> None:
-        key = f"chaos-{self.seed}-{number}"
-        body = _push(sha_of(key), number)
-        place = ("achievements", "/webhooks/github")
-        if chance.random() < FORGED:
-            forged = self._headers(key + "-forged", body, secret="somebody else's")
-            self.sent["forged"] += 1
-            while (status := self._status(client, *place, content=body, headers=forged)) >= 500:
-                self.stop.wait(0.25)
-            self.forged_accepted += status < 400
-        again = chance.random() < REPEATED
-        for _ in range(1 + again):
-            answer = self._acknowledged(client, *place, content=body, headers=self._headers(key, body))
-            self.ledger.write("delivery", key, answer["id"])
-        self.sent["repeated"] += again
-        if chance.random() < REPLAYED:
-            answer = self._acknowledged(client, *place, content=body, headers=self._headers(key + "-replayed", body))
-            self.ledger.write("delivery", key, answer["id"])
-        self.sent["delivery"] += 1
+        key, kind = f"chaos-{self.seed}-{number}", chance.random()
+        if kind < REORDERED:
+            self._reordered(client, key, number)
+            return
+        body = push(sha_of(key), number)
+        self._deliver(client, "push", "delivery", key, key, body)
+        again, replayed = chance.random() < DUPLICATED, chance.random() < REPLAYED
+        if again:
+            self._deliver(client, "push", "delivery", key, key, body)
+        if replayed:
+            self._deliver(client, "push", "delivery", key, f"{key}-replayed", body)
+        self._count("deliveries", **{"deliveries duplicated": again, "deliveries replayed under a new id": replayed})
+        hostile = chance.random()
+        if hostile < FORGED:
+            self._forged(client, key, body, number)
+        elif hostile < FORGED + TRUNCATED:
+            self._truncated(key, body)
+        elif hostile < FORGED + TRUNCATED + OVERSIZED:
+            self._oversized(key)
 
-    def _headers(self, delivery_id: str, body: bytes, secret: str = "") -> dict[str, str]:
+    def _reordered(self, client: httpx.Client, key: str, number: int) -> None:
+        """An issue that was closed twice; what is told of the first time arrives last."""
+        for title, hour in (("second", 12), ("first", 6)):
+            body = issue(number, f"{key} {title}", hour)
+            self._deliver(client, "issues", f"issue {title}", key, f"{key}-{title}", body)
+        self._count("deliveries", **{"deliveries reordered": 1})
+
+    def _deliver(self, client: httpx.Client, event: str, kind: str, key: str, id_: str, body: bytes) -> None:
+        headers = self._headers(id_, body, event)
+        answer = self._acknowledged(client, *PLACE, content=body, headers=headers)
+        self.ledger.write(kind, key, answer["id"])
+
+    # Hostile ones
+
+    def _forged(self, client: httpx.Client, key: str, body: bytes, number: int) -> None:
+        """Signed by somebody else, another body than was signed, the old algorithm, or no signature at all."""
+        id_ = f"{key}-forged"
+        forged = body.replace(b"feat: ", b"feat: forged ")
+        headers = self._headers(id_, forged)
+        sha1 = hmac.new(self.secret.encode(), forged, hashlib.sha1).hexdigest()
+        ways: list[dict[str, str]] = [
+            self._headers(id_, forged, secret="somebody else's"),
+            headers | {"X-Hub-Signature-256": self._headers(id_, body)["X-Hub-Signature-256"]},
+            {name: value for name, value in headers.items() if "Signature" not in name}
+            | {"X-Hub-Signature": f"sha1={sha1}"},
+            {name: value for name, value in headers.items() if "Signature" not in name},
+        ]
+        self._refused("forged", id_)
+        while (status := self._status(client, *PLACE, content=forged, headers=ways[number % len(ways)])) >= 500:
+            time.sleep(0.25)
+        if status < 400:
+            raise AssertionError(f"a forged delivery was acknowledged: {id_}")
+
+    def _truncated(self, key: str, body: bytes) -> None:
+        """The connection breaks in the middle of a body that is signed rightly."""
+        other = body.replace(b"feat: ", b"feat: truncated ")
+        self._refused("truncated", f"{key}-truncated")
+        self._raw(self._headers(f"{key}-truncated", other), len(other), other[: len(other) // 2])
+
+    def _oversized(self, key: str) -> None:
+        self._refused("oversized", f"{key}-oversized")
+        answer = self._raw(self._headers(f"{key}-oversized", b""), LARGEST + 1, b"{")
+        if answer and b" 413 " not in answer and not answer.startswith(b"HTTP/1.1 5"):
+            raise AssertionError(f"an oversized delivery was answered by {answer!r}")
+
+    def _raw(self, headers: dict[str, str], length: int, body: bytes) -> bytes:
+        """The first line of the answer; nothing when nobody is there."""
+        place = urlsplit(self.achievements)
+        lines = [f"POST {PLACE[1]} HTTP/1.1", f"Host: {place.netloc}", f"Content-Length: {length}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        with suppress(OSError), socket.create_connection((place.hostname, place.port), 5) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.makefile("rb").readline()
+        return b""
+
+    def _refused(self, how: str, id_: str) -> None:
+        with self._turn:
+            self.refused.append(id_)
+            self.sent[f"deliveries {how}"] += 1
+
+    # Requests
+
+    def _count(self, name: str, **more: int) -> None:
+        with self._turn:
+            self.sent.update({name: 1} | more)
+
+    def _headers(self, delivery_id: str, body: bytes, event: str = "push", secret: str = "") -> dict[str, str]:
         signed = hmac.new((secret or self.secret).encode(), body, hashlib.sha256).hexdigest()
         return {
             "Content-Type": "application/json",
-            "X-GitHub-Event": "push",
+            "X-GitHub-Event": event,
             "X-GitHub-Delivery": delivery_id,
             "X-Hub-Signature-256": f"sha256={signed}",
         }
 
     def _post(self, client: httpx.Client, service: str, path: str, **request: Any) -> httpx.Response | None:
-        """None when nobody is there. The address is asked for each time: after a restart it may be another one."""
+        """None when nobody is there."""
         try:
             return client.post(f"{getattr(self, service)}{path}", **request)
         except httpx.TransportError:
@@ -156,7 +261,10 @@ def sha_of(key: str) -> str:
     return hashlib.sha1(key.encode()).hexdigest()
 
 
-def _push(sha: str, number: int) -> bytes:
+REPOSITORY = {"full_name": "chaos/engine", "default_branch": "main", "fork": False}
+
+
+def push(sha: str, number: int) -> bytes:
     commit = {
         "id": sha,
         "message": f"feat: count request {number} ({sha[:12]})",
@@ -166,58 +274,14 @@ def _push(sha: str, number: int) -> bytes:
         "removed": [],
         "modified": [],
     }
-    repository = {"full_name": "chaos/engine", "default_branch": "main", "fork": False}
-    value = {"ref": "refs/heads/main", "repository": repository, "commits": [commit], "head_commit": commit}
+    value = {"ref": "refs/heads/main", "repository": REPOSITORY, "commits": [commit], "head_commit": commit}
     return json.dumps(value | {"deleted": False}).encode()
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Set algebra of the ledger and the tables."""
-
-    acknowledged: dict[str, int]
-    applied: dict[str, int]
-    lost: dict[str, list[str]]
-    doubled: dict[str, list[str]]
-
-    @property
-    def holds(self) -> bool:
-        return not any([*self.lost.values(), *self.doubled.values()])
-
-
-TASKS = """
-SELECT payload ->> 'topic', count(DISTINCT tasks.id), count(posts.id), count(arcs.id)
-FROM tasks LEFT JOIN posts ON posts.task_id = tasks.id LEFT JOIN emotion_trajectories AS arcs ON arcs.post_id = posts.id
-WHERE payload ->> 'topic' LIKE 'chaos-%' GROUP BY 1
-"""
-DELIVERIES = "SELECT body_hash, count(*) FROM inbox WHERE delivery_id LIKE 'chaos-%' GROUP BY 1"
-SHAS = (
-    "SELECT right(source_key, 40), count(*) FROM achievements "
-    "WHERE source_key LIKE '%%chaos/engine%%' AND deleted_at IS NULL GROUP BY 1"
-)
-
-
-def judge(database_url: str, ledger: Ledger) -> Verdict:
-    """What was acknowledged against what is there; asked when nothing waits any more."""
-    tasks, deliveries = ledger.read("task"), ledger.read("delivery")
-    with psycopg.connect(database_url) as connection:
-        made = {topic: counts for topic, *counts in connection.execute(TASKS)}
-        achievements: dict[str, int] = dict(connection.execute(SHAS).fetchall())
-        stored = connection.execute(DELIVERIES).fetchall()
-    by_sha = {sha_of(key): key for key in deliveries}
-    return Verdict(
-        acknowledged={"tasks": len(tasks), "deliveries": len(deliveries)},
-        applied={
-            "tasks": sum(counts == [1, 1, 1] for counts in made.values()),
-            "deliveries": sum(sha in achievements for sha in by_sha),
-        },
-        lost={
-            "tasks": [key for key in tasks if key not in made or 0 in made[key]],
-            "deliveries": [key for sha, key in by_sha.items() if sha not in achievements],
-        },
-        doubled={
-            "tasks": [key for key, counts in made.items() if max(counts) > 1],
-            "deliveries": [sha for sha, count in achievements.items() if count > 1]
-            + [digest for digest, count in stored if count > 1],
-        },
-    )
+def issue(number: int, title: str, hour: int) -> bytes:
+    closed = f"2026-01-02T{hour:02}:00:00Z"
+    user = {"login": "ada", "type": "User"}
+    told = {"number": number, "title": title, "body": None, "user": user, "labels": [], "comments": 0}
+    told |= {"html_url": f"https://github.com/chaos/engine/issues/{number}", "state_reason": "completed"}
+    told |= {"created_at": "2026-01-01T00:00:00Z", "closed_at": closed, "updated_at": closed}
+    return json.dumps({"action": "closed", "issue": told, "repository": REPOSITORY, "sender": user}).encode()

@@ -21,7 +21,14 @@ import psutil
 import psycopg
 import pytest
 
-from threads_agent_dagster.errors import Conflict, InvalidInput, NotFound, PermanentFailure, Unavailable
+from threads_agent_dagster.errors import (
+    ConfigurationError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PermanentFailure,
+    Unavailable,
+)
 from threads_agent_dagster.local import archive, backup, dagster_home, schema
 from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.local.postgres import EmbeddedPostgres
@@ -278,6 +285,12 @@ def test_what_cannot_be_reached_is_said_and_nothing_is_left(site: Site, place: P
     (base.data / "PG_VERSION").write_text("17\n")
     with pytest.raises(PermanentFailure, match="damaged"):
         restore(site.disk, home, Goal())
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_its_setting(place: Path) -> None:
+    (place / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"file .*set THREADS_AGENT_BACKUP_DIR"):
+        archive.History(place / "file" / "history").create()
 
 
 def test_nothing_is_restored_over_a_home_that_is_in_use_or_holds_data(site: Site, place: Path) -> None:

@@ -104,7 +104,7 @@ def verify(
 
 
 def _folder(settings: Settings) -> Path:
-    return settings.backup_dir.absolute() if settings.backup_dir else settings.home / "backups"
+    return settings.backup_dir.expanduser().absolute() if settings.backup_dir else settings.home / "backups"
 
 
 def _embedded_url(settings: Settings) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 
+from threads_agent_dagster.errors import ConfigurationError
 from threads_agent_dagster.local.home import Home, write_private
 from threads_agent_dagster.local.pgfiles import wheel_binaries
 from threads_agent_dagster.local.postgres import EmbeddedPostgres
@@ -48,9 +49,14 @@ class History:
         return self.folder / "marks"
 
     def create(self) -> None:
-        """Make the folders; only their owner may look."""
-        for folder in (self.folder, self.wal, self.base, self.marks):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the folders; only their owner may look. Raises ConfigurationError where that is not possible."""
+        try:
+            for folder in (self.folder, self.wal, self.base, self.marks):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"backups cannot be kept in {self.folder.parent} ({error.strerror}); set THREADS_AGENT_BACKUP_DIR"
+            ) from error
 
     def segments(self) -> list[Path]:
         """The archived write-ahead log, oldest first; the last one is still written to."""

@@ -120,7 +120,7 @@ class Platform:
             archive.abandon(server)
             return
         with self._report.step("The archive"):
-            receiver, gap = archive.receiver(self.home, server, self.settings.backup_dir)
+            receiver, gap = archive.receiver(self.home, server, self.settings.backup_dir.expanduser().absolute())
             self._supervisor.start([receiver])
         if gap:
             self._report.line("the archive was away for too long and begins anew; make a backup now")
