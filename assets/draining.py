@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
+from enum import StrEnum
+from functools import partial
 from textwrap import dedent
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Table, text
+from sqlalchemy import Engine, Table, text
 
 from resources.database import Database
-from threads_agent_dagster.db import backfills
 from threads_agent_dagster.db import checks as db_checks
 from threads_agent_dagster.db.checks import Violations
 from threads_agent_dagster.db.pending import Days
+from threads_agent_dagster.domain.backfills import Plan
 from threads_agent_dagster.settings import Settings
-from threads_agent_dagster.work.backfills import shadow, stale
+from threads_agent_dagster.work import backfills
 from threads_agent_dagster.work.drain import Drained, Job, Origin, drain, open_days
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # we stand on single-run backfills, and test them
@@ -29,15 +33,24 @@ SENSOR_TAG = "dagster/sensor_name"
 Event = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
-class DrainConfig(dg.Config):
-    """What a run that a person launches does with the rows of its range.
+class Mode(StrEnum):
+    """What a backfill does; Dagster's run config goes by the members' names."""
 
-    `force` takes every row, not only what is missing or of another code version. `shadow` computes them, reports old
-    against new as an observation of the asset, and writes nothing.
+    run = "run"
+    plan = "plan"
+    shadow = "shadow"
+
+
+class DrainConfig(dg.Config):
+    """What a run that a person launches (a backfill) does with the rows of its range.
+
+    `mode`: `run` makes them anew; `plan` says how many rows, tokens, money and minutes that is; `shadow` computes them
+    and reports old against new. Both report as an observation of the asset and write nothing. `force` takes every row,
+    not only what is missing or of another code version.
     """
 
+    mode: Mode = Mode.run
     force: bool = False
-    shadow: bool = False
 
 
 def table_metadata(
@@ -101,12 +114,12 @@ def drain_days(
     """
     window = context.partition_key_range
     days = Days(date.fromisoformat(window.start), date.fromisoformat(window.end))
-    if config.shadow:
-        _shadow(context, config, database, job, days)
+    if config.mode is not Mode.run:
+        _report(context, config, database, job, days)
         yield from check(database, checks, _scope(context, days))
         return
     done = _drain(context, config, database, job, days)
-    if left := open_days(database.engine, job.asset, days):
+    if left := open_days(database.engine, job.asset, days, _backfill(context)):
         _materialise_drained(context, days, left)
         yield from check(database, checks, _scope(context, days))
         return
@@ -124,9 +137,9 @@ def drain_all(
     checks: Mapping[str, str],
 ) -> Iterator[Event]:
     """Drains everything that waits for an unpartitioned asset."""
-    if config.shadow:
-        _shadow(context, config, database, job, None)
-        yield from check(database, checks, {"run_id": context.run_id})
+    if config.mode is not Mode.run:
+        _report(context, config, database, job, None)
+        yield from check(database, checks, {"run_id": context.run.run_id})
         return
     done = _drain(context, config, database, job, None)
     with database.engine.connect() as connection:
@@ -153,30 +166,90 @@ def _result(name: str, violations: Violations) -> dg.AssetCheckResult:
     )
 
 
+def _backfill(context: dg.AssetExecutionContext) -> str | None:
+    """What a run that no sensor asked for is to the queue; a retry of it goes on with the same."""
+    return None if SENSOR_TAG in context.run.tags else context.run.root_run_id or context.run.run_id
+
+
 def _drain(
     context: dg.AssetExecutionContext, config: DrainConfig, database: Database, job: Job[Any, Any], days: Days | None
 ) -> Drained:
-    settings = Settings()
-    if SENSOR_TAG not in context.run.tags:
-        with database.engine.begin() as connection:
-            marked = backfills.mark(connection, stale(job, days, config.force))
-        context.log.info("marked %d rows that are missing or of another code version", marked)
-    return drain(
-        database.engine,
+    settings, engine, backfill = Settings(), database.engine, _backfill(context)
+    work = partial(
+        drain,
+        engine,
         job,
         days,
         Origin(context.run.run_id, job.code_version),
-        seconds=settings.drain_seconds,
         lease_seconds=settings.lease_seconds,
-        progress=lambda done: context.log.debug("stored %d rows so far", done.stored),
     )
+    began = time.perf_counter()
+    if backfill is None:
+        done = work(seconds=settings.drain_seconds)
+    else:
+        _observe_plan(context, backfills.plan(engine, job, days, force=config.force))
+        rows = backfills.begin(engine, job, days, backfill, force=config.force, lease=settings.lease_seconds)
+        progress = Progress(context.log.info, rows)
+        with _ending(context, engine, backfill, job.asset):
+            done = work(seconds=settings.backfill_seconds, backfill=backfill, progress=progress)
+    backfills.record(engine, job, context.run.run_id, done.stored, time.perf_counter() - began)
+    return done
+
+
+@contextmanager
+def _ending(context: dg.AssetExecutionContext, engine: Engine, backfill: str, asset: str) -> Iterator[None]:
+    """Whatever ends the block, the backfill's rows are not kept; if people cancelled the run, they are not done."""
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        run = context.instance.get_run_by_id(context.run.run_id)
+        if run is not None and run.status == dg.DagsterRunStatus.CANCELING:
+            context.log.info("cancelled: %d rows stay as they are", backfills.cancel(engine, backfill))
+        raise
+    finally:
+        backfills.end(engine, backfill, asset)
+
+
+class Progress:
+    """Tells a few times a minute how far a backfill of `rows` is and how long it will take."""
+
+    def __init__(
+        self, tell: Callable[..., None], rows: int, clock: Callable[[], float] = time.monotonic, every: float = 5.0
+    ) -> None:
+        self._tell, self._rows, self._clock, self._every = tell, rows, clock, every
+        self._began = self._told = clock()
+
+    def __call__(self, done: Drained) -> None:
+        """After each batch."""
+        now, finished = self._clock(), done.stored + done.dead
+        if not finished or now - self._told < self._every:
+            return
+        self._told = now
+        minutes = (now - self._began) / finished * max(0, self._rows - finished) / 60
+        self._tell("made %d of %d rows, %.1f minutes left", finished, self._rows, minutes)
+
+
+def _observe_plan(context: dg.AssetExecutionContext, plan: Plan) -> None:
+    """Attaches the price tag to the asset."""
+    figures = {name: value for name, value in plan.as_json().items() if isinstance(value, int | float)}
+    metadata = {"plan": dg.MetadataValue.md(plan.as_markdown()), "code_version": plan.code_version, **figures}
+    context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
+
+
+def _report(
+    context: dg.AssetExecutionContext, config: DrainConfig, database: Database, job: Job[Any, Any], days: Days | None
+) -> None:
+    if config.mode is Mode.plan:
+        _observe_plan(context, backfills.plan(database.engine, job, days, force=config.force))
+    else:
+        _shadow(context, config, database, job, days)
 
 
 def _shadow(
     context: dg.AssetExecutionContext, config: DrainConfig, database: Database, job: Job[Any, Any], days: Days | None
 ) -> None:
     """Attaches what a backfill would change to the asset; tables and partitions stay as they are."""
-    found = shadow(
+    found = backfills.shadow(
         database.engine,
         job,
         days,

@@ -107,7 +107,7 @@ def _tick(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReaso
             CHANNEL,
             WAIT_SECONDS,
             TURN,
-            find=lambda _: _startable(engine, context.instance),
+            find=lambda _: startable(engine, context.instance),
             recheck_seconds=RECHECK_SECONDS,
         )
     finally:
@@ -121,7 +121,7 @@ def _tick(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReaso
     )
 
 
-def _startable(engine: "Engine", instance: dg.DagsterInstance) -> list[Waiting]:
+def startable(engine: "Engine", instance: dg.DagsterInstance) -> list[Waiting]:
     """What waits of the chains that have no unfinished run."""
     with engine.connect() as connection:
         found = waiting(connection)

@@ -16,6 +16,7 @@ from threads_agent_dagster.errors import ThreadsAgentError
 # Groups whose module is imported only when one of them is called: name -> (module, help).
 LATER = {
     "import": ("imports", "Bring in what already exists, and take it away again."),
+    "backfill": ("backfills", "Make history anew, after saying what it costs."),
     "task": ("tasks", "Ask for work."),
     "demo": ("demo", "The demo data that `up --demo` brings."),
     "emotions": ("emotions", "Emotion scores and trajectories."),

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     dash_port: int = Field(8050, ge=0, le=65535, description="TCP port of the dashboard")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     drain_seconds: float = Field(60.0, gt=0, description="s; how long one run works on its range before it hands over")
+    backfill_seconds: float = Field(
+        3000.0, gt=0, description="s; how long a backfill keeps its rows to itself before the sensor's runs take them"
+    )
     lease_seconds: float = Field(
         30.0, gt=0, description="s; a claim that is not renewed for this long is given to others"
     )

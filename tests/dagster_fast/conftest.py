@@ -30,7 +30,7 @@ from sqlalchemy import make_url
 
 WAIT_SECONDS = 60.0
 LOCATION = """
-import json, os, random, signal, sys, time
+import json, os, random, resource, signal, sys, time
 import dagster as dg
 import numpy
 import constants
@@ -53,7 +53,12 @@ def proceed_when_told(context):
     with open(context.run.tags["gate"]) as gate:
         gate.read()
 
+def take_all_memory(context):
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 31, resource.RLIM_INFINITY))
+    held = bytearray(1 << 32)
+
 ACTIONS = {
+    "take all memory": take_all_memory,
     "raise": lambda context: 1 / 0,
     "exit 3": lambda context: os._exit(3),
     "exit 0": lambda context: os._exit(0),
@@ -89,6 +94,10 @@ def observed(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 def imported() -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"modules": json.dumps(sorted(sys.modules))})
 
+@dg.asset(pool="scarce")
+def pooled(context: dg.AssetExecutionContext) -> None:
+    ACTIONS[context.run.tags["action"]](context)
+
 @dg.op
 def one():
     return 1
@@ -105,7 +114,7 @@ def steps():
 def processes():
     two(one())
 
-defs = dg.Definitions(assets=[observed, imported], jobs=[steps, processes], executor=dg.in_process_executor)
+defs = dg.Definitions(assets=[observed, imported, pooled], jobs=[steps, processes], executor=dg.in_process_executor)
 """
 
 

@@ -80,6 +80,26 @@ def test_run_that_ignores_its_interruption_is_killed(fast: Any, fifo: Any) -> No
     assert fast.wait(run_id).status == CANCELED
 
 
+def test_worker_ends_as_an_interpreter_does_without_taking_its_modules_apart() -> None:
+    """Threads are awaited, exit handlers run, what was printed is written; no object is torn down."""
+    source = """
+import atexit, sys, threading, time
+from threads_agent_dagster.dagster_fast.run_host import leave
+
+class Torn:
+    def __del__(self):
+        print("torn down")
+
+kept = Torn()
+atexit.register(print, "exit handlers ran")
+threading.Thread(target=lambda: (time.sleep(0.1), print("the thread ended"))).start()
+leave(lambda: sys.exit(5) if sys.argv[1:] else 77)
+"""
+    for arguments, status in (([], 77), (["exit"], 5)):
+        ended = subprocess.run([sys.executable, "-c", source, *arguments], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (status, "the thread ended\nexit handlers ran\n"), ended.stderr
+
+
 # Identity and health
 
 

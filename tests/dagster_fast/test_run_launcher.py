@@ -16,11 +16,14 @@ def test_run_succeeds_and_records_what_it_made(either: Any) -> None:
     assert either.metadata(run.run_id)["value"] == "first"
 
 
-def test_failing_run_keeps_its_error(either: Any) -> None:
-    run = either.run(action="raise")
+@pytest.mark.parametrize(
+    ("action", "error"), [("raise", "ZeroDivisionError"), ("take all memory", "MemoryError")], ids=str
+)
+def test_failing_run_keeps_its_error(either: Any, action: str, error: str) -> None:
+    run = either.run(action=action)
     assert run.status == dg.DagsterRunStatus.FAILURE
     (failure,) = either.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    assert "ZeroDivisionError" in failure.dagster_event.step_failure_data.error.to_string()
+    assert error in failure.dagster_event.step_failure_data.error.to_string()
 
 
 def test_terminated_run_is_canceled(either: Any, fifo: Any) -> None:
@@ -28,6 +31,17 @@ def test_terminated_run_is_canceled(either: Any, fifo: Any) -> None:
     fifo.line()
     assert either.instance.run_launcher.terminate(run_id)
     assert either.wait(run_id).status == dg.DagsterRunStatus.CANCELED
+
+
+def test_terminated_run_leaves_its_pool(either: Any, fifo: Any) -> None:
+    storage = either.instance.event_log_storage
+    storage.set_concurrency_slots("scarce", 1)
+    run_id = either.start(assets=["pooled"], action="block", fifo=str(fifo.path))
+    fifo.line()
+    assert storage.get_concurrency_info("scarce").active_slot_count == 1
+    either.instance.run_launcher.terminate(run_id)
+    assert either.wait(run_id).status == dg.DagsterRunStatus.CANCELED
+    assert storage.get_concurrency_info("scarce").active_slot_count == 0
 
 
 def test_finished_run_cannot_be_terminated(either: Any) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
 import pytest
 
-from threads_agent_dagster.domain.backfills import Compared, Comparison
+from threads_agent_dagster.domain.backfills import Compared, Comparison, Plan, Rate, Spent
 
 
 def compared(*pairs: tuple[str | float | None, str | float | None]) -> Comparison:
@@ -66,3 +70,73 @@ def test_what_cannot_be_said_of_numbers_is_left_open(pairs: list[tuple[float | N
 
 def test_a_field_that_nobody_knows_is_no_number() -> None:
     assert "**field**: 100.0% agree" in compared((None, None)).as_markdown()
+
+
+def rate(*drains: tuple[float, float], tokens: int | None = None, usd: Decimal | None = None) -> Rate:
+    rows, seconds = [float(n) for n, _ in drains], [taken for _, taken in drains]
+    return Rate(
+        code_version="1",
+        drains=len(drains),
+        rows=sum(rows),
+        seconds=sum(seconds),
+        rows_rows=sum(n * n for n in rows),
+        rows_seconds=sum(n * taken for n, taken in drains),
+        tokens=tokens,
+        usd=usd,
+        measured_at=datetime(2026, 1, 5, tzinfo=UTC),
+    )
+
+
+def test_what_every_drain_takes_is_told_from_what_each_row_takes() -> None:
+    """A thousand small drains that load a model must not make a large one look a thousand times as slow."""
+    measured = rate((1, 2.01), (10, 2.1), (100, 3.0))
+    assert measured.seconds_for(10_000) == pytest.approx(102)
+
+
+@pytest.mark.parametrize(
+    "drains",
+    [[(10, 5.0)], [(10, 4.0), (10, 6.0)], [(1, 9.0), (2, 3.0)], [(1, 0.0), (2, 9.0)]],
+    ids=["one drain", "drains of one size", "more rows took less", "less than nothing for none"],
+)
+def test_where_no_line_is_told_the_mean_is_taken(drains: list[tuple[float, float]]) -> None:
+    measured = rate(*drains)
+    assert measured.seconds_for(30) == pytest.approx(measured.seconds / measured.rows * 30)
+
+
+def test_a_plan_says_what_is_known_and_what_is_not() -> None:
+    known = Plan(
+        asset="posts",
+        code_version="2",
+        first=date(2026, 1, 5),
+        last=date(2026, 1, 9),
+        partitions=5,
+        partitions_with_rows=2,
+        stale={None: 3, "1": 1000},
+        seconds=90,
+        spent=Spent(1500, Decimal("0.25")),
+        rate=rate((10, 1.0)),
+    )
+    assert known.as_text().splitlines() == [
+        "asset       posts, version 2",
+        "partitions  5 (2026-01-05 to 2026-01-09), 2 with such rows",
+        "rows        1,003",
+        "            3 missing",
+        "            1,000 of version 1",
+        "tokens      1,500",
+        "money       0.25 USD",
+        "minutes     1.5, measured on 10 rows of version 1, last on 2026-01-05",
+    ]
+    assert "| minutes | 1.5, measured" in known.as_markdown()
+    unknown = replace(known, seconds=None, spent=None, rate=None)
+    assert unknown.as_text().splitlines()[-3:] == [
+        "tokens      unknown",
+        "money       unknown",
+        "minutes     unknown: no rows of it were made here yet",
+    ]
+    figures = unknown.as_json()
+    assert (figures["tokens"], figures["usd"], figures["minutes"], figures["rows"]) == (None, None, None, 1003)
+
+
+def test_money_goes_with_the_rows() -> None:
+    assert rate((10, 1.0), tokens=100, usd=Decimal("0.5")).spent_for(20) == Spent(200, Decimal(1))
+    assert rate((10, 1.0)).spent_for(20) is None

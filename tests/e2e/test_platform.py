@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -62,6 +63,17 @@ class Up:
 
     def scalar(self, statement: str, **parameters: Any) -> Any:
         return self.rows(statement, **parameters)[0][0]
+
+    def popen(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "threads_agent_dagster.cli", *arguments, "--home", str(self.home)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def command(self, *arguments: str) -> str:
+        """What `threads-agent ...` answers about this platform."""
+        process = self.popen(*arguments)
+        answer, complaints = process.communicate(timeout=300)
+        assert process.returncode == 0, complaints.decode()
+        return answer.decode()
 
     def api(self, service: str) -> httpx.Client:
         return httpx.Client(
@@ -325,6 +337,73 @@ def _backfill_done(up: Up, backfill_id: str) -> bool:
     backfill = up.graphql(BACKFILL, id=backfill_id)["partitionBackfillOrError"]
     assert "FAILED" not in backfill["status"], backfill
     return bool(backfill["status"] == "COMPLETED_SUCCESS")
+
+
+ARC = "emotion_trajectories"
+HISTORY = """
+WITH added AS (
+    INSERT INTO posts (persona_id, hook, body, ts, original_input)
+    SELECT 'default', 'Day ' || n, repeat('It was good. We were afraid of day ' || n || '. It ended well.\n\n', 4),
+        timestamptz '2024-03-01 12:00Z' + n % 100 * interval '1 day', 'history'
+    FROM generate_series(1, :posts) AS n RETURNING id
+)
+SELECT count(*) FROM added
+"""
+OF_HISTORY = "FROM emotion_trajectories AS arc JOIN posts ON posts.id = arc.post_id WHERE original_input = 'history'"
+
+
+def test_a_backfill_is_priced_shown_in_shadow_cancelled_and_made(up: Up) -> None:
+    """The whole command line, through the webserver, the run host and the queue."""
+    with up.engine.begin() as connection:  # posts of 100 days that no arc was ever asked for
+        connection.execute(text(HISTORY), {"posts": 2000})
+        connection.execute(
+            text("DELETE FROM pending USING posts WHERE key = 'post:' || id AND original_input = 'history'")
+        )
+    days = ["--from", "2024-03-01", "--to", "2024-12-31"]
+    plan = json.loads(up.command("backfill", "plan", ARC, *days, "--json"))
+    assert (plan["rows"], plan["partitions"], plan["first"], plan["last"]) == (2000, 100, "2024-03-01", "2024-06-08")
+    assert plan["rows_by_version"] == [{"code_version": None, "rows": 2000}]
+    assert (plan["tokens"], plan["usd"]) == (0, 0)
+    assert plan["minutes"] > 0, "measured on the demo's posts"
+
+    _cancel_in_the_middle(up, days)
+    made = up.scalar(f"SELECT count(*) {OF_HISTORY}")
+    assert 0 < made < 2000
+    with up.engine.begin() as connection:
+        connection.execute(
+            text(f"DELETE FROM posts WHERE original_input = 'history' AND id NOT IN (SELECT post_id {OF_HISTORY})")
+        )
+        connection.execute(
+            text("UPDATE emotion_trajectories SET joy_avg = 0, code_version = 'old' WHERE day < '2025-01-01'")
+        )
+
+    shown = up.command("backfill", "run", ARC, *days, "--shadow", "--yes")
+    assert f"**{made:,} rows compared**: {made:,} would change" in shown
+    assert "| joy_avg | 0.0% |" in shown
+    assert "**trajectory_type**: 100.0% agree" in shown
+    assert up.rows(f"SELECT DISTINCT arc.code_version {OF_HISTORY}") == [("old",)], "shadow writes nothing"
+    assert up.scalar("SELECT count(*) FROM pending WHERE asset = :asset", asset=ARC) == 0
+
+    told = json.loads(up.command("backfill", "run", ARC, *days, "--yes", "--json"))
+    assert (told["rows"], told["status"]) == (made, "SUCCESS")
+    assert up.scalar(f"SELECT count(*) {OF_HISTORY} AND arc.code_version = 'old'") == 0
+    assert up.rows("SELECT rows, outcome FROM backfills WHERE id = :id", id=told["run_id"]) == [(made, "done")]
+    assert json.loads(up.command("backfill", "plan", ARC, *days, "--json"))["rows"] == 0
+
+
+def _cancel_in_the_middle(up: Up, days: list[str]) -> None:
+    running = up.popen("backfill", "run", ARC, *days, "--yes", "--json")
+    backfill = "SELECT id FROM backfills WHERE asset = :asset AND rows = 2000"
+    run_id = _until("the backfill to begin", lambda: up.rows(backfill, asset=ARC))[0].id
+    _until("its first rows", lambda: up.scalar(f"SELECT count(*) {OF_HISTORY}"))
+    assert "the run ended as CANCELED" in up.command("backfill", "cancel", run_id)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert re.search(rb"\n[1-9][0-9,]* of 2,000 rows\n", told), told
+    assert f"run {run_id} ended as CANCELED" in told.decode()
+    assert up.rows("SELECT outcome FROM backfills WHERE id = :id", id=run_id) == [("cancelled",)]
+    assert up.scalar("SELECT count(*) FROM pending WHERE backfill IS NOT NULL") == 0
+    assert up.scalar("SELECT count(*) FROM pending WHERE asset = :asset AND claim IS NOT NULL", asset=ARC) == 0
 
 
 @pytest.mark.browser

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from threads_agent_dagster.db import backfills
 from threads_agent_dagster.db import themes as themes_db
 from threads_agent_dagster.domain.embeddings import DIMENSIONS, MODEL_ID, embed
 from threads_agent_dagster.errors import Conflict
 from threads_agent_dagster.work import embeddings, themes
-from threads_agent_dagster.work.backfills import stale
+from threads_agent_dagster.work.backfills import begin
 from threads_agent_dagster.work.drain import Drained, Origin, drain
 
 ORIGIN = Origin("run-1", embeddings.CODE_VERSION)
@@ -47,8 +47,7 @@ def _waiting(engine: Engine, asset: str = "achievement_embeddings") -> list[str]
 
 
 def _mark(engine: Engine, *, force: bool = False) -> int:
-    with engine.begin() as connection:
-        return backfills.mark(connection, stale(embeddings.job(), None, force))
+    return begin(engine, embeddings.job(), None, uuid4().hex, force=force, lease=0)
 
 
 def _do(engine: Engine, statement: str, **values: Any) -> None:

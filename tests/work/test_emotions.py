@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from threads_agent_dagster.db import backfills
 from threads_agent_dagster.db.emotions import PostText
 from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.domain.emotions import EMOTIONS, load_scorer, trajectories
 from threads_agent_dagster.work import emotions
-from threads_agent_dagster.work.backfills import stale
+from threads_agent_dagster.work.backfills import begin, plan
 from threads_agent_dagster.work.drain import Drained, Failure, Origin, drain
 
 BODY = "I was afraid it would fail.\n\nNobody believed in it.\n\nThen it worked, and we are so happy!"
@@ -114,27 +113,23 @@ def test_equal_texts_may_stand_side_by_side(engine: Engine, post_id: int) -> Non
         assert _one(connection, "SELECT count(DISTINCT content_hash) AS n FROM emotion_trajectories").n == 1
 
 
-def test_a_backfill_marks_what_is_of_another_version_and_only_its_days(engine: Engine, post_id: int) -> None:
+def test_stale_is_what_is_of_another_version_and_only_its_days(engine: Engine, post_id: int) -> None:
     _drain(engine)
     inside, outside = Days(date(2026, 1, 5), date(2026, 1, 5)), Days(date(2026, 1, 6), date(2026, 2, 6))
     newer = replace(JOB, code_version="newer")
-    with engine.begin() as connection:
-        assert backfills.mark(connection, stale(JOB, inside, False)) == 0
-        assert backfills.mark(connection, stale(newer, outside, False)) == 0
-        assert backfills.mark(connection, stale(newer, inside, False)) == 1
-    _drain(engine)
-    with engine.begin() as connection:
-        assert backfills.mark(connection, stale(JOB, inside, True)) == 1, "forced"
+    assert plan(engine, JOB, inside).rows == 0
+    assert plan(engine, newer, outside).rows == 0
+    assert plan(engine, newer, inside).stale == {JOB.code_version: 1}
+    assert plan(engine, JOB, inside, force=True).rows == 1
 
 
 def test_another_scorer_makes_history_stale_and_one_backfill_replaces_it(engine: Engine, post_id: int) -> None:
     _drain(engine)
     vader, days = emotions.job(scorer_name="vader"), Days(date(2026, 1, 1), date(2026, 1, 31))
-    with engine.begin() as connection:
-        assert backfills.mark(connection, stale(vader, days, False)) == 1
+    assert begin(engine, vader, days, "b1", force=False, lease=0) == 1
     assert drain(engine, vader, days, Origin("run-2", vader.code_version)).stored == 1
     with engine.begin() as connection:
         row = _one(connection, "SELECT * FROM emotion_trajectories")
-        assert backfills.mark(connection, stale(vader, days, False)) == 0
+    assert plan(engine, vader, days).rows == 0
     assert (row.scorer_version, row.run_id) == (load_scorer("vader").version, "run-2")
     assert (row.joy_avg, row.sentiment_compound is None) == (None, False), "what VADER does not measure is missing"

@@ -1,4 +1,4 @@
-"""Dagster's GraphQL API: what loaded, whether the daemon beats, which runs are unfinished."""
+"""Dagster's GraphQL API: what loaded, whether the daemon beats, which runs are unfinished; starts and ends runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from threads_agent_dagster.errors import Unavailable
+from threads_agent_dagster.errors import InvalidInput, Unavailable
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
@@ -23,6 +23,22 @@ UNFINISHED = """
 CANCEL = """
 mutation($ids: [String!]!) {
   terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }
+"""
+HOME_OF_ASSET = """
+query($asset: AssetKeyInput!) { assetNodes(assetKeys: [$asset]) { repository { name location { name } } } }
+"""
+LAUNCH = """
+mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on Error { message }
+    ... on RunConfigValidationInvalid { errors { message } } } }
+"""
+STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+TERMINATE = """
+mutation($ids: [String!]!) { terminateRuns(runIds: $ids, terminatePolicy: SAFE_TERMINATE) { __typename } }
+"""
+OBSERVED = """
+query($asset: AssetKeyInput!) { assetOrError(assetKey: $asset) { ... on Asset { assetObservations(limit: 20) {
+    runId metadataEntries { label ... on MarkdownMetadataEntry { mdStr } } } } } }
 """
 POOLS = "{ instance { concurrencyLimits { concurrencyKey usingDefaultLimit } } }"
 LIMIT_POOL = "mutation($pool: String!, $limit: Int!) { setConcurrencyLimit(concurrencyKey: $pool, limit: $limit) }"
@@ -53,6 +69,46 @@ class DagsterClient:
         """Close runs whose worker is known to be dead, without asking it."""
         if run_ids:
             self._ask(CANCEL, {"ids": list(run_ids)})
+
+    def launch_asset(self, asset: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Start a run of one asset with this op config and return its id. Raises InvalidInput when it is refused."""
+        homes = self._ask(HOME_OF_ASSET, {"asset": {"path": [asset]}})["assetNodes"]
+        if not homes:
+            raise Unavailable(f"Dagster has no asset {asset}; is its code location loaded? See `threads-agent doctor`")
+        repository = homes[0]["repository"]
+        selector = {
+            "repositoryName": repository["name"],
+            "repositoryLocationName": repository["location"]["name"],
+            "pipelineName": "__ASSET_JOB",  # Dagster's own, which can run any asset
+            "assetSelection": [{"path": [asset]}],
+            "assetCheckSelection": None,
+        }
+        params = {
+            "selector": selector,
+            "runConfigData": {"ops": {asset: {"config": dict(config)}}},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        answer = self._ask(LAUNCH, {"params": params})["launchRun"]
+        if "run" not in answer:
+            why = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", []))
+            raise InvalidInput(f"Dagster refused the run: {why or answer['__typename']}")
+        run_id: str = answer["run"]["runId"]
+        return run_id
+
+    def run_status(self, run_id: str) -> str | None:
+        """STARTED, SUCCESS, ...; None when there is no such run."""
+        status: str | None = self._ask(STATUS, {"id": run_id})["runOrError"].get("status")
+        return status
+
+    def observed(self, asset: str, run_id: str, label: str) -> str | None:
+        """The Markdown under `label` that a run observed of an asset; None when it did not."""
+        found = self._ask(OBSERVED, {"asset": {"path": [asset]}})["assetOrError"].get("assetObservations", [])
+        entries = [entry for one in found if one["runId"] == run_id for entry in one["metadataEntries"]]
+        return next((entry["mdStr"] for entry in entries if entry["label"] == label), None)
+
+    def terminate(self, run_id: str) -> None:
+        """Interrupt a run; it ends soon after. Nothing happens to one that has ended."""
+        self._ask(TERMINATE, {"ids": [run_id]})
 
     def limit_pools(self, limits: Mapping[str, int]) -> None:
         """Give each pool its limit, once: one that it has already, from here or from people, stays."""

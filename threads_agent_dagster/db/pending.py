@@ -104,9 +104,14 @@ def defer(connection: Connection) -> None:
     connection.execute(_DEFER)
 
 
-_CLAIMABLE = """asset = :asset AND dead_at IS NULL AND (lease_until IS NULL OR lease_until < clock_timestamp())
+# A backfill that is being worked on has its rows to itself; when its worker is gone they are everyone's.
+UNLED = """NOT EXISTS (SELECT FROM backfills WHERE backfills.id = pending.backfill AND backfills.asset = pending.asset
+        AND backfills.lease_until > clock_timestamp())"""
+
+_CLAIMABLE = f"""asset = :asset AND dead_at IS NULL AND (lease_until IS NULL OR lease_until < clock_timestamp())
     AND (not_before IS NULL OR not_before < clock_timestamp())
-    AND (cast(:first AS date) IS NULL OR day BETWEEN :first AND :last)"""
+    AND (cast(:first AS date) IS NULL OR day BETWEEN :first AND :last)
+    AND (backfill IS NULL OR backfill = cast(:backfill AS text) OR {UNLED})"""
 
 _CLAIM = """
 WITH token AS MATERIALIZED (
@@ -125,11 +130,19 @@ _CLAIM_AGAIN = text(_CLAIM.format(claimable=_CLAIMABLE, attempts="attempts BETWE
 
 
 def claim(
-    connection: Connection, asset: str, days: Days | None, *, limit: int, lease_seconds: float, again: bool
+    connection: Connection,
+    asset: str,
+    days: Days | None,
+    *,
+    limit: int,
+    lease_seconds: float,
+    again: bool,
+    backfill: str | None = None,
 ) -> Batch | None:
     """Up to `limit` rows that are free, by priority and age; with `again`, one row that was tried before.
 
-    A row that may be poison is claimed alone, so that it cannot take others with it. None when nothing is claimable.
+    A row that may be poison is claimed alone, so that it cannot take others with it. Rows of a backfill that is being
+    worked on are free for `backfill` alone. None when nothing is claimable.
     """
     parameters = {
         "asset": asset,
@@ -137,6 +150,7 @@ def claim(
         "last": days.end if days else None,
         "limit": 1 if again else limit,
         "lease": lease_seconds,
+        "backfill": backfill,
     }
     if again:
         parameters["most"] = MAX_ATTEMPTS
@@ -240,8 +254,8 @@ _POSTPONE = text(
 )
 
 
-def postpone(connection: Connection, batch: Batch, error: str, seconds: float) -> None:
-    """Gives the batch back untouched: something that all of it needs does not answer, no row is to blame."""
+def postpone(connection: Connection, batch: Batch, error: str | None, seconds: float) -> None:
+    """Gives the batch back untouched: what it needs does not answer, or it was interrupted; no row is to blame."""
     connection.execute(_POSTPONE, {"asset": batch.asset, "token": batch.token, "error": error, "seconds": seconds})
 
 
@@ -261,7 +275,8 @@ def redrive(connection: Connection, asset: str | None = None, key: str | None = 
 _WAITING = text(
     "SELECT asset, day, split_part(key, ':', 1) AS kind, count(*) AS rows, max(change) AS newest FROM pending "
     "WHERE dead_at IS NULL AND (lease_until IS NULL OR lease_until < clock_timestamp()) "
-    "AND (not_before IS NULL OR not_before < clock_timestamp()) GROUP BY asset, day, kind ORDER BY asset, day"
+    "AND (not_before IS NULL OR not_before < clock_timestamp()) "
+    f"AND (backfill IS NULL OR {UNLED}) GROUP BY asset, day, kind ORDER BY asset, day"
 )
 
 
@@ -273,7 +288,7 @@ def waiting(connection: Connection) -> list[Waiting]:
 _OPEN_DAYS = text(f"SELECT DISTINCT day FROM pending WHERE {_CLAIMABLE}")
 
 
-def open_days(connection: Connection, asset: str, days: Days) -> set[date]:
-    """Days of the range that still hold a row which could be claimed now."""
-    parameters = {"asset": asset, "first": days.start, "last": days.end}
+def open_days(connection: Connection, asset: str, days: Days, backfill: str | None = None) -> set[date]:
+    """Days of the range that still hold a row which could be claimed now, by `backfill` if it is one."""
+    parameters = {"asset": asset, "first": days.start, "last": days.end, "backfill": backfill}
     return {row.day for row in connection.execute(_OPEN_DAYS, parameters)}

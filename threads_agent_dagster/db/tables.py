@@ -105,12 +105,50 @@ pending = Table(
     _time("not_before"),
     Column("error", Text),
     _time("dead_at"),
+    Column("backfill", Text),
     PrimaryKeyConstraint("asset", "key"),
     CheckConstraint("priority BETWEEN 0 AND 2", name="priority"),
     Index(
         "idx_pending_order", "asset", text("(change + priority * 1000000)"), postgresql_where=text("dead_at IS NULL")
     ),
     Index("idx_pending_day", "asset", "day"),
+    Index("idx_pending_backfill", "backfill", postgresql_where=text("backfill IS NOT NULL")),
+)
+
+# History made anew: who asked for it (the Dagster run that began it), and what earlier work took.
+
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False),
+    Column("force", Boolean, nullable=False),
+    Column("rows", BigInteger, nullable=False, server_default=text("0")),
+    _time("started_at", now=True),
+    _time("lease_until"),
+    _time("ended_at"),
+    Column("outcome", Text),
+    PrimaryKeyConstraint("id", "asset"),
+    CheckConstraint("outcome IN ('done', 'handed over', 'cancelled')", name="outcome"),
+)
+
+drain_rates = Table(
+    "drain_rates",
+    metadata,
+    Column("asset", Text, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("drains", BigInteger, nullable=False),
+    Column("rows", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("rows_rows", Double, nullable=False),
+    Column("rows_seconds", Double, nullable=False),
+    Column("tokens", BigInteger),
+    Column("cost_usd", Numeric),
+    _time("measured_at", now=True),
+    PrimaryKeyConstraint("asset", "code_version"),
 )
 
 outbox = Table(

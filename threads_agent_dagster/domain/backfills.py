@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,118 @@ BINS = 12
 SAMPLES = 5
 MOST_CHANGES = 20
 EQUAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was paid to others: tokens of language models and money."""
+
+    tokens: int
+    usd: Decimal
+
+
+FREE = Spent(0, Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Sums over the drains of one code version: enough for the line through their (rows, seconds)."""
+
+    code_version: str
+    drains: int
+    rows: float
+    seconds: float
+    rows_rows: float
+    rows_seconds: float
+    tokens: int | None
+    usd: Decimal | None
+    measured_at: datetime
+
+    def seconds_for(self, rows: int) -> float:
+        """By least squares, a fixed part (imports, models) and a part per row; by the mean where no line is told."""
+        spread = self.drains * self.rows_rows - self.rows**2
+        if spread > 0:
+            per_row = (self.drains * self.rows_seconds - self.rows * self.seconds) / spread
+            fixed = (self.seconds - per_row * self.rows) / self.drains
+            if per_row > 0 and fixed >= 0:
+                return fixed + per_row * rows
+        return self.seconds / self.rows * rows
+
+    def spent_for(self, rows: int) -> Spent | None:
+        """In proportion to the rows; None when nothing was paid yet that could be measured."""
+        if self.tokens is None or self.usd is None:
+            return None
+        return Spent(round(self.tokens / self.rows * rows), self.usd / Decimal(self.rows) * rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The price tag of a backfill; what was never measured is None.
+
+    `stale` counts rows by the code version that made them (None: missing); `partitions` is None for a table without.
+    """
+
+    asset: str
+    code_version: str
+    first: date | None
+    last: date | None
+    partitions: int | None
+    partitions_with_rows: int
+    stale: Mapping[str | None, int]
+    seconds: float | None
+    spent: Spent | None
+    rate: Rate | None
+
+    @property
+    def rows(self) -> int:
+        """Rows to make anew."""
+        return sum(self.stale.values())
+
+    @property
+    def table(self) -> list[tuple[str, str]]:
+        """What to tell people: (what, how much), with unknown said as such."""
+        told = [("asset", f"{self.asset}, version {self.code_version}")]
+        if self.partitions is not None and self.first is not None:
+            days = f"{self.first} to {self.last}"
+            told.append(("partitions", f"{self.partitions:,} ({days}), {self.partitions_with_rows:,} with such rows"))
+        told.append(("rows", f"{self.rows:,}"))
+        for version, rows in self.stale.items():
+            told.append(("", f"{rows:,} {'missing' if version is None else f'of version {version}'}"))
+        told.append(("tokens", "unknown" if self.spent is None else f"{self.spent.tokens:,}"))
+        told.append(("money", "unknown" if self.spent is None else f"{self.spent.usd:,.2f} USD"))
+        return [*told, ("minutes", self._minutes)]
+
+    @property
+    def _minutes(self) -> str:
+        if self.seconds is None or self.rate is None:
+            return "unknown: no rows of it were made here yet"
+        source = f"{self.rate.rows:,.0f} rows of version {self.rate.code_version}, last on {self.rate.measured_at:%F}"
+        return f"{self.seconds / 60:,.1f}, measured on {source}"
+
+    def as_text(self) -> str:
+        """For a terminal."""
+        return "\n".join(f"{what:<11} {how_much}" for what, how_much in self.table)
+
+    def as_markdown(self) -> str:
+        """For Dagster's pages."""
+        rows = [f"| {what} | {how_much} |" for what, how_much in self.table]
+        return "\n".join(["| | |", "|---|---|", *rows])
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs; unknown is null."""
+        return {
+            "asset": self.asset,
+            "code_version": self.code_version,
+            "first": self.first and self.first.isoformat(),
+            "last": self.last and self.last.isoformat(),
+            "partitions": self.partitions,
+            "partitions_with_rows": self.partitions_with_rows,
+            "rows": self.rows,
+            "rows_by_version": [{"code_version": version, "rows": rows} for version, rows in self.stale.items()],
+            "tokens": None if self.spent is None else self.spent.tokens,
+            "usd": None if self.spent is None else float(self.spent.usd),
+            "minutes": None if self.seconds is None else self.seconds / 60,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from types import TracebackType
@@ -20,9 +21,9 @@ from psycopg.errors import DeadlockDetected, SerializationFailure
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from threads_agent_dagster.db import pending
+from threads_agent_dagster.db import backfills, pending
 from threads_agent_dagster.db.pending import Batch, Claimed, Days
-from threads_agent_dagster.domain.backfills import Compared
+from threads_agent_dagster.domain.backfills import Compared, Spent
 from threads_agent_dagster.errors import PermanentFailure, Unavailable
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Job(Generic[Inputs, Result]):
     store    writes results in the fenced transaction; returns the keys whose input moved and that must be done again
     claimed  says in the claiming transaction that work began (optional), `dead` that it never will succeed
     stale    is a SELECT of what is missing or of another version, as `db.backfills.Stale` wants it; empty: never stale
+    spent    says what a run paid others, None where nobody counts it (optional: the job asks nobody who is paid)
     compare  reads the rows that are there and sets them beside results, for a backfill in shadow (optional)
     """
 
@@ -73,6 +75,7 @@ class Job(Generic[Inputs, Result]):
     claimed: Callable[[Connection, Sequence[Claimed]], None] | None = None
     dead: Callable[[Connection, Mapping[str, str]], None] | None = None
     compare: Callable[[Connection, Mapping[str, Result]], Sequence[Compared]] | None = None
+    spent: Callable[[Connection, str], Spent | None] | None = None
     batch_size: int = BATCH_SIZE
 
 
@@ -98,10 +101,10 @@ class Clock(Protocol):
 
 
 class Heartbeat:
-    """Renews the lease of `token` every few seconds while the block runs."""
+    """Renews the lease of `token`, and of the backfill if it is one, every few seconds while the block runs."""
 
-    def __init__(self, engine: Engine, asset: str, lease_seconds: float) -> None:
-        self._engine, self._asset, self._lease = engine, asset, lease_seconds
+    def __init__(self, engine: Engine, asset: str, lease_seconds: float, backfill: str | None = None) -> None:
+        self._engine, self._asset, self._lease, self._backfill = engine, asset, lease_seconds, backfill
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{asset}", daemon=True)
         self.token: int | None = None
@@ -118,11 +121,15 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stop.wait(min(HEARTBEAT_SECONDS, self._lease / 3)):
-            if (token := self.token) is None:
+            token = self.token
+            if token is None and self._backfill is None:
                 continue
             try:
                 with self._engine.begin() as connection:
-                    pending.extend(connection, self._asset, token, self._lease)
+                    if token is not None:
+                        pending.extend(connection, self._asset, token, self._lease)
+                    if self._backfill is not None:
+                        backfills.extend(connection, self._backfill, self._asset, self._lease)
             except OperationalError as error:  # the fence stays right without the lease; only work may be done twice
                 log.warning("lease of %s not renewed: %s", self._asset, error)
 
@@ -135,17 +142,21 @@ def drain(
     *,
     seconds: float = 60.0,
     lease_seconds: float = 30.0,
+    backfill: str | None = None,
     progress: Callable[[Drained], None] = lambda _: None,
     clock: Clock = time.monotonic,
 ) -> Drained:
-    """Works on the claimable rows of `job.asset` within `days` until none is left or `seconds` have passed."""
+    """Works on the claimable rows of `job.asset` within `days` until none is left or `seconds` have passed.
+
+    Who interrupts it (Dagster's termination is a BaseException) gets the claimed rows back into the queue, unblamed.
+    """
     done, until = Drained(), clock() + seconds
     _bury(engine, job, done)
-    with Heartbeat(engine, job.asset, lease_seconds) as heartbeat:
+    with Heartbeat(engine, job.asset, lease_seconds, backfill) as heartbeat:
         while clock() < until:
             worked = False
             for again in (False, True):  # fresh rows by the batch, then one that may be poison, alone
-                batch = _claim(engine, job, days, lease_seconds, again)
+                batch = _claim(engine, job, days, lease_seconds, again, backfill)
                 if batch is None:
                     continue
                 heartbeat.token, worked = batch.token, True
@@ -158,11 +169,22 @@ def drain(
 
 
 def _claim(
-    engine: Engine, job: Job[Inputs, Result], days: Days | None, lease_seconds: float, again: bool
+    engine: Engine,
+    job: Job[Inputs, Result],
+    days: Days | None,
+    lease_seconds: float,
+    again: bool,
+    backfill: str | None,
 ) -> Batch | None:
     with engine.begin() as connection:
         batch = pending.claim(
-            connection, job.asset, days, limit=job.batch_size, lease_seconds=lease_seconds, again=again
+            connection,
+            job.asset,
+            days,
+            limit=job.batch_size,
+            lease_seconds=lease_seconds,
+            again=again,
+            backfill=backfill,
         )
         if batch is not None and job.claimed is not None:
             job.claimed(connection, batch.rows)
@@ -186,6 +208,10 @@ def _work(engine: Engine, job: Job[Inputs, Result], batch: Batch, origin: Origin
         log.warning("%s: a batch of %d failed: %r", job.asset, len(batch.rows), error)
         final = isinstance(error, PermanentFailure) and len(batch.rows) == 1
         _fail(engine, job, batch, {row.key: Failure(describe(error), final) for row in batch.rows}, done)
+    except BaseException:  # interrupted: nobody is to blame, and nobody need wait for the lease to end
+        with suppress(OperationalError), engine.begin() as connection:
+            pending.postpone(connection, batch, None, 0)
+        raise
 
 
 def describe(error: Exception) -> str:
@@ -251,7 +277,7 @@ def _tell_dead(connection: Connection, job: Job[Inputs, Result], dead: Mapping[s
         job.dead(connection, dead)
 
 
-def open_days(engine: Engine, asset: str, days: Days) -> set[date]:
+def open_days(engine: Engine, asset: str, days: Days, backfill: str | None = None) -> set[date]:
     """Days of the range that were not drained: their rows wait for the next run."""
     with engine.connect() as connection:
-        return pending.open_days(connection, asset, days)
+        return pending.open_days(connection, asset, days, backfill)

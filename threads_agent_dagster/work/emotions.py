@@ -69,6 +69,7 @@ def job(scorer_name: str | None = None, settings: Settings | None = None) -> Job
         claimed=tasks.begin,
         dead=tasks.fail,
         compare=compare,
+        spent=(lambda *_: None) if scorer.paid else None,
         batch_size=BATCH_SIZE,
     )
 

@@ -19,6 +19,7 @@ class Choice:
 
     version: str
     load: Callable[[], Scorer]
+    paid: bool = False
 
 
 def choose(settings: Settings, name: str | None = None) -> Choice:
@@ -32,7 +33,7 @@ def choose(settings: Settings, name: str | None = None) -> Choice:
         return Choice(lexicon.version, lambda: lexicon)
     if name == "llm":
         scorer = _llm(settings)
-        return Choice(scorer.version, lambda: scorer)
+        return Choice(scorer.version, lambda: scorer, paid=True)
     if name not in (versions := packaged_versions()):
         load_scorer(name)  # raises the error that names all
     return Choice(versions[name], lambda: load_scorer(name))
