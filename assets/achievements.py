@@ -30,7 +30,7 @@ CHECKS = {
         GROUP BY source_key HAVING count(*) > 1""",
 }
 ROWS = f"SELECT utc_day(completed_at) AS day, count(*) AS rows FROM achievements WHERE {_RANGE} GROUP BY 1"
-_EVIDENCE = [("github_deliveries", "body"), ("git_commits", "change")]
+_EVIDENCE = [("github_deliveries", "body"), ("git_commits", "change"), ("pull_requests", "change")]
 _DERIVED = ("title", "description", "category", "impact_score", "complexity_score", "skills", "business_value")
 
 
@@ -38,7 +38,7 @@ _DERIVED = ("title", "description", "category", "impact_score", "complexity_scor
     description="One row per merged change, whatever told of it: category, impact and complexity with their rules.",
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=["github_deliveries", "git_commits", "tasks"],
+    deps=["github_deliveries", "git_commits", "pull_requests", "tasks"],
     group_name="achievements",
     kinds={"python", "postgres"},
     owners=OWNERS,

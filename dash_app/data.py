@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -46,7 +47,7 @@ from dash_app.rows import (
     Similar,
     Variant,
 )
-from threads_agent_dagster.db import embeddings, portfolio
+from threads_agent_dagster.db import embeddings, identities, metrics, portfolio
 from threads_agent_dagster.db.tables import (
     achievement_theme_members,
     achievement_themes,
@@ -124,14 +125,37 @@ _QUEUE = text("""
 _DEAD = text("SELECT asset, key, error, dead_at FROM pending WHERE dead_at IS NOT NULL ORDER BY dead_at DESC LIMIT 5")
 
 
-def overview(engine: Engine) -> Overview:
-    """The figures of the last 30 days, their days, and the queue as it is now."""
+_MY_METRICS = ("achievements", "impact", "time_saved")
+
+
+def overview(engine: Engine, *, everyone: bool = False) -> Overview:
+    """The figures of the last 30 days, their days, and the queue as it is now.
+
+    Achievements are mine, as far as it is known who I am; with `everyone` they are all people's.
+    """
     with _reading(engine) as connection:
         figures = _figures(connection.execute(_FIGURES).one())
         daily, categories = _by_day(connection.execute(_DAILY).all())
+        me = identities.read(connection)
+        if me and not everyone:
+            mine, categories = _by_day(metrics.read_mine(connection))
+            daily |= {metric: mine.get(metric, []) for metric in _MY_METRICS}
+            figures = None if figures is None else _my_figures(figures, mine, len(categories))
         queue = [QueueLine(**row) for row in connection.execute(_QUEUE).mappings()]
         dead = [DeadItem(**row) for row in connection.execute(_DEAD).mappings()]
-    return Overview(figures, daily, categories, queue, dead)
+    return Overview(figures, daily, categories, queue, dead, me)
+
+
+def _my_figures(everyones: Figures, daily: Mapping[str, Sequence[DayTotal]], categories: int) -> Figures:
+    count = {metric: sum(day.n for day in daily.get(metric, ())) for metric in _MY_METRICS}
+    total = {metric: sum(day.total for day in daily.get(metric, ())) for metric in _MY_METRICS}
+    return replace(
+        everyones,
+        achievements=count["achievements"],
+        average_impact=total["impact"] / count["impact"] if count["impact"] else None,
+        hours_saved=total["time_saved"] if count["time_saved"] else None,
+        categories=categories,
+    )
 
 
 def _figures(row: Row[Any]) -> Figures | None:

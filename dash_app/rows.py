@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
+from threads_agent_dagster.db.identities import Me
+
 PER_PAGE = 25
 
 Item = TypeVar("Item")
@@ -85,13 +87,14 @@ class DeadItem:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`figures` is None while dashboard_metrics was never refreshed."""
+    """`figures` is None while dashboard_metrics was never refreshed; `me` is empty while nobody said who I am."""
 
     figures: Figures | None
     daily: Mapping[str, Sequence[DayTotal]]
     categories: Sequence[tuple[str, int]]
     queue: Sequence[QueueLine]
     dead: Sequence[DeadItem]
+    me: Me
 
 
 @dataclass(frozen=True, slots=True)

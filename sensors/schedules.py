@@ -1,9 +1,16 @@
 """What happens by the clock."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from assets import quality
 from resources.database import database_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
 
 metrics_job = dg.define_asset_job(
     "metrics",
@@ -13,19 +20,23 @@ metrics_job = dg.define_asset_job(
 )
 
 
-def _metrics_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One small query while nothing changes."""
-    del context
+def _ask_if(due: "Callable[[Connection], bool]", otherwise: str) -> dg.RunRequest | dg.SkipReason:
+    """A run if it is due; one small query says whether."""
     from threads_agent_dagster.db.engine import make_engine
-    from threads_agent_dagster.db.metrics import is_due
 
     engine = make_engine(database_url(), pool_size=1, application="threads-agent-schedule")
     try:
         with engine.connect() as connection:
-            due = is_due(connection)
+            return dg.RunRequest() if due(connection) else dg.SkipReason(otherwise)
     finally:
         engine.dispose()
-    return dg.RunRequest() if due else dg.SkipReason("nothing changed since the last refresh")
+
+
+def _metrics_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    del context
+    from threads_agent_dagster.db.metrics import is_due
+
+    return _ask_if(is_due, "nothing changed since the last refresh")
 
 
 portfolio_job = dg.define_asset_job(
@@ -68,4 +79,29 @@ metrics_refresh = dg.ScheduleDefinition(
     execution_fn=_metrics_tick,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every minute, where something changed that no run caused: edits, deletions, undone imports.",
+)
+
+pull_requests_job = dg.define_asset_job(
+    "github",
+    selection=dg.AssetSelection.assets("pull_requests"),
+    executor_def=dg.in_process_executor,
+    description="Asks GitHub what was merged in the connected repositories, and for deliveries that failed.",
+)
+
+
+def _github_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    del context
+    from threads_agent_dagster.db.github import any_connected
+
+    return _ask_if(any_connected, "no GitHub repository is connected")
+
+
+github_sync = dg.ScheduleDefinition(
+    name="github_sync",
+    job=pull_requests_job,
+    cron_schedule="*/10 * * * *",
+    execution_timezone="UTC",
+    execution_fn=_github_tick,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every ten minutes, where a repository is connected: new merged pull requests, failed deliveries.",
 )

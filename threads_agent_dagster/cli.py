@@ -17,7 +17,9 @@ from threads_agent_dagster.errors import ThreadsAgentError
 LATER = {
     "import": ("imports", "Bring in what already exists, and take it away again."),
     "backfill": ("backfills", "Make history anew, after saying what it costs."),
+    "github": ("github", "GitHub repositories whose merged pull requests come in by themselves."),
     "task": ("tasks", "Ask for work."),
+    "me": ("me", "Whose achievements are shown first: your e-mails and logins."),
     "demo": ("demo", "The demo data that `up --demo` brings."),
     "emotions": ("emotions", "Emotion scores and trajectories."),
     "experiments": ("experiments", "Experiments, verdicts and their statistics."),

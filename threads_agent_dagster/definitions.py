@@ -12,6 +12,7 @@ from assets import (
     metrics,
     portfolio,
     posts,
+    pull_requests,
     quality,
     tasks,
     themes,
@@ -20,10 +21,12 @@ from assets import (
 from resources.database import Database
 from sensors.pending import chains, pending_work
 from sensors.schedules import (
+    github_sync,
     metrics_job,
     metrics_refresh,
     portfolio_job,
     portfolio_schedule,
+    pull_requests_job,
     quality_job,
     quality_schedule,
 )
@@ -33,6 +36,7 @@ defs = dg.Definitions(
         tasks.tasks,
         inbox.github_deliveries,
         inbox.git_commits,
+        pull_requests.pull_requests,
         engagement.engagement_snapshots,
         experiments.observations,
         posts.posts,
@@ -47,9 +51,9 @@ defs = dg.Definitions(
         metrics.dashboard_metrics,
     ],
     asset_checks=[quality.achievements_quality],
-    jobs=[*chains, metrics_job, portfolio_job, quality_job],
+    jobs=[*chains, metrics_job, portfolio_job, pull_requests_job, quality_job],
     sensors=pending_work,
-    schedules=[metrics_refresh, portfolio_schedule, quality_schedule],
+    schedules=[metrics_refresh, portfolio_schedule, github_sync, quality_schedule],
     resources={"database": Database()},
     executor=dg.in_process_executor,
 )

@@ -88,7 +88,12 @@ class Settings(BaseSettings):
     github_webhook_secret: SecretStr | None = _secret(
         "GITHUB_WEBHOOK_SECRET", "shared secret of the GitHub webhook; empty = deliveries are refused"
     )
-    github_token: SecretStr | None = _secret("GITHUB_TOKEN", "token for GitHub's API; empty = unauthenticated")
+    github_token: SecretStr | None = _secret("GITHUB_TOKEN", "token for GitHub's API; empty = the API is not asked")
+    github_api_url: str = Field(
+        "https://api.github.com",
+        validation_alias="GITHUB_API_URL",
+        description="GitHub's REST API, or a GitHub Enterprise's",
+    )
     openai_api_key: SecretStr | None = _secret(
         "OPENAI_API_KEY", "key of a language model; empty = the built-in composer writes posts"
     )

@@ -40,6 +40,12 @@ INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_h
 VALUES (101, 'm', 3, 'hash', '[0,0.6,0.8]', 'run-1');
 INSERT INTO achievement_themes (id, label, words, run_id) VALUES (1, 'ship', '{ship}', 'run-1');
 INSERT INTO achievement_theme_members (achievement_id, theme_id, closeness) VALUES (101, 1, 0.5);
+INSERT INTO achievements (id, title, category, source_type, source_key, completed_at)
+VALUES (102, 'Sell', 'feature', 'github_pr', 'gh:acme/shop:pr:7', '2026-02-05');
+INSERT INTO pull_requests (repository, number, day, merged_at, updated_at, listed_at, reason)
+VALUES ('acme/shop', 7, '2026-02-05', '2026-02-05', '2026-02-05', '2026-02-05', NULL),
+    ('acme/shop', 8, '2026-02-05', '2026-02-05', '2026-02-05', '2026-02-05', 'written by a bot');
+INSERT INTO github_repositories (repository, connected_at) VALUES ('acme/shop', '2026-01-01');
 INSERT INTO variants (variant_id) VALUES ('v1');
 INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at)
 VALUES ('o1', 'v1', 100, 7, '2026-01-06');
@@ -95,6 +101,8 @@ BREAKS = {
     ("experiments", "successes_never_exceed_impressions"): """
         ALTER TABLE variant_performance DROP CONSTRAINT chk_variant_performance_counts;
         UPDATE variant_performance SET successes = 101""",
+    ("pull_requests", "merged_prs_all_collected"): "DELETE FROM achievements WHERE source_key = 'gh:acme/shop:pr:7'",
+    ("pull_requests", "every_connected_repository_answers"): "UPDATE github_repositories SET failure = 'no answer'",
     (
         "experiments",
         "unmeasured_variants_claim_nothing",
@@ -119,6 +127,7 @@ def _all_checks() -> dict[tuple[str, str], str]:
         "engagement",
         "achievements",
         "portfolio",
+        "pull_requests",
         "embeddings",
         "themes",
         "experiments",

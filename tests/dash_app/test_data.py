@@ -9,12 +9,13 @@ from sqlalchemy import Engine, event, text
 
 from dash_app import data
 from dash_app.rows import PER_PAGE
+from threads_agent_dagster.db import identities
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError, Unavailable
 
 READS: dict[str, tuple[int, Callable[[Engine], object]]] = {
     "pulse": (1, data.pulse),
-    "overview": (4, data.overview),
+    "overview": (5, data.overview),
     "achievements": (2, lambda engine: data.list_achievements(engine, {}, 1)),
     "achievement": (1, lambda engine: data.achievement(engine, 3)),
     "themes": (1, lambda engine: data.list_themes(engine)),
@@ -91,6 +92,29 @@ def test_days_and_categories_add_up_to_the_figure(seeded: Engine) -> None:
     assert read.figures is not None
     assert sum(day.n for day in read.daily["achievements"]) == read.figures.achievements
     assert sum(n for _, n in read.categories) == read.figures.achievements
+
+
+def test_once_it_is_known_who_i_am_achievements_are_mine_unless_asked_for_all(seeded: Engine) -> None:
+    with seeded.begin() as connection:
+        connection.execute(
+            text("""
+                UPDATE achievements SET author_email = 'me@example.org', time_saved_hours = 2
+                WHERE id = (SELECT min(id) FROM achievements WHERE utc_day(completed_at) > utc_day(now()) - 30)
+            """)
+        )
+        identities.add(connection, ["Me@example.org"], [])
+        mine = connection.execute(
+            text("SELECT impact_score, category::text FROM achievements WHERE author_email = 'me@example.org'")
+        ).one()
+    read, everyones = data.overview(seeded), data.overview(seeded, everyone=True)
+    assert read.figures is not None
+    assert everyones.figures is not None
+    assert (read.figures.achievements, read.figures.hours_saved, read.figures.categories) == (1, 2, 1)
+    assert read.figures.average_impact == pytest.approx(mine.impact_score)
+    assert read.categories == [(mine.category, 1)]
+    assert sum(day.n for day in read.daily["achievements"]) == 1
+    assert everyones.figures.achievements > 1
+    assert read.daily["posts"] == everyones.daily["posts"], "posts have no author"
 
 
 def test_the_queue_tells_waiting_from_working_from_given_up(engine: Engine) -> None:

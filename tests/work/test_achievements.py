@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import permutations
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
-from threads_agent_dagster.db import pending
+from threads_agent_dagster.db import backfills, pending
 from threads_agent_dagster.db.pending import Days
-from threads_agent_dagster.domain.changes import Change, change_to_document
+from threads_agent_dagster.domain.changes import Change, FileChange, change_to_document
 from threads_agent_dagster.work import achievements
-from threads_agent_dagster.work.backfills import shadow
+from threads_agent_dagster.work.backfills import shadow, stale
 from threads_agent_dagster.work.drain import Drained, Origin, drain
 
 ORIGIN = Origin("run-1", achievements.CODE_VERSION)
@@ -81,17 +83,65 @@ def _pull_request(**changes: Any) -> dict[str, Any]:
     }
 
 
-def _deliver(engine: Engine, payload: dict[str, Any] | bytes, delivery_id: str = "d1") -> None:
+def _deliver(
+    engine: Engine, payload: dict[str, Any] | bytes, delivery_id: str = "d1", event: str = "pull_request"
+) -> None:
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     with engine.begin() as connection:
         id_ = connection.execute(
             text(
                 "INSERT INTO inbox (source, delivery_id, event, body, body_hash, day) "
-                "VALUES ('github', :id, 'pull_request', :body, :id, :day) RETURNING id"
+                "VALUES ('github', :id, :event, :body, :id, :day) RETURNING id"
             ),
-            {"id": delivery_id, "body": body, "day": DAY},
+            {"id": delivery_id, "event": event, "body": body, "day": DAY},
         ).scalar_one()
         pending.mark(connection, "achievements", [(f"inbox:{id_}", DAY)])
+
+
+def _add_pull_request(engine: Engine, change: Change) -> None:
+    """As `import github` stores what it read."""
+    with engine.begin() as connection:
+        import_id = connection.execute(
+            text("INSERT INTO imports (kind, source) VALUES ('github', 'acme/app') RETURNING id")
+        ).scalar_one()
+        id_ = connection.execute(
+            text(
+                "INSERT INTO pull_requests "
+                "(import_id, repository, number, merge_sha, day, merged_at, updated_at, change) "
+                "VALUES (:import_id, 'acme/app', 7, :sha, :day, :at, :at, cast(:change AS jsonb)) RETURNING id"
+            ),
+            {
+                "import_id": import_id,
+                "sha": change.merge_sha,
+                "day": DAY,
+                "at": change.completed_at,
+                "change": json.dumps(change_to_document(change)),
+            },
+        ).scalar_one()
+        pending.mark(connection, "achievements", [(f"pull:{id_}", DAY)])
+
+
+def _push(*shas: str) -> dict[str, Any]:
+    person = {"name": "Ada", "email": "ada@example.org", "username": "ada"}
+    return {
+        "ref": "refs/heads/main",
+        "deleted": False,
+        "commits": [
+            {
+                "id": sha,
+                "message": f"feat: speak French {sha[0]}",
+                "timestamp": "2025-05-05T10:00:00Z",
+                "author": person,
+                "committer": person,
+                "added": ["french.py"],
+                "modified": [],
+                "removed": [],
+            }
+            for sha in shas
+        ],
+        "repository": {"full_name": "acme/app", "default_branch": "main", "fork": False},
+        "sender": {"login": "ada", "type": "User"},
+    }
 
 
 def _drain(engine: Engine, **changes: Any) -> Drained:
@@ -117,28 +167,99 @@ def test_a_merged_pull_request_is_scored_and_explained(engine: Engine) -> None:
     assert [one.status for one in _all(engine, "inbox")] == ["processed"]
 
 
-@pytest.mark.parametrize("pull_request_first", [True, False])
-def test_a_change_told_of_twice_is_one_achievement(engine: Engine, pull_request_first: bool) -> None:
-    tellings = [lambda: _deliver(engine, _pull_request()), lambda: _add_commit(engine)]
-    for tell in tellings if pull_request_first else reversed(tellings):
-        tell()
-        _drain(engine)
+PULL = replace(
+    COMMIT,
+    source_type="github_pr",
+    source_key="gh:acme/app:pr:7",
+    source_id="7",
+    title="Speak French",
+    author_login="ada",
+    reviewers=2,
+    files=(FileChange("french.py", 100, 4), FileChange("tests/test_french.py", 20, 0)),
+)
+TELLINGS: dict[str, Callable[[Engine], None]] = {
+    "delivery": lambda engine: _deliver(engine, _pull_request(), "d1"),
+    "push": lambda engine: _deliver(engine, _push(SHA), "d2", "push"),
+    "commit": lambda engine: _add_commit(engine, replace(COMMIT, files=PULL.files)),
+    "pull": lambda engine: _add_pull_request(engine, PULL),
+}
+SCORED = (
+    "source_key", "source_type", "title", "merge_sha", "author_name", "author_email", "author_login", "impact_score",
+    "complexity_score", "impact_rules", "skills",
+)  # fmt: skip
+
+
+def _outcome(engine: Engine) -> dict[str, Any]:
+    """The one achievement; nothing waits any more."""
     (row,) = _all(engine)
-    assert row.source_key == "gh:acme/app:pr:7", "the pull request tells more"
-    assert row.merge_sha == SHA
-    assert row.commit_id is not None
-    assert row.inbox_id is not None
-    assert row.author_email == "ada@example.org", "only the commit tells it"
-    assert row.author_login == "ada", "only the pull request tells it"
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM pending WHERE asset = 'achievements'")).scalar_one() == 0
+    return {name: getattr(row, name) for name in SCORED} | {"edited": row.edited_fields}
 
 
-def test_both_tellings_in_one_batch_are_one_achievement(engine: Engine) -> None:
+def _forget(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE achievements, inbox, git_commits, pull_requests, imports, pending CASCADE"))
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "in one batch"])
+def test_a_change_is_one_achievement_in_whatever_order_it_is_told(engine: Engine, at_once: bool) -> None:
+    """By a delivery, a push, the API and git, in all 24 orders; the scores stand on all that they tell."""
+    outcomes = {}
+    for order in permutations(TELLINGS):
+        for name in order:
+            TELLINGS[name](engine)
+            if not at_once:
+                _drain(engine)
+        _drain(engine)
+        outcomes[order] = _outcome(engine)
+        _forget(engine)
+    first = next(iter(outcomes.values()))
+    for order, outcome in outcomes.items():
+        assert outcome == first, order
+    assert (first["source_key"], first["title"], first["author_login"]) == ("gh:acme/app:pr:7", "Speak French", "ada")
+    rules = {rule["name"]: rule for rule in first["impact_rules"]}
+    assert rules["reviewed by others: people"]["input"] == 2, "only the API tells it"
+    assert rules["tests come along: lines added"]["input"] == 20, "only files tell it"
+
+
+@pytest.mark.parametrize("missing", list(TELLINGS))
+def test_what_one_source_does_not_tell_the_others_do(engine: Engine, missing: str) -> None:
+    """Each order of three of the four gives one achievement and one score."""
+    outcomes = {}
+    for order in permutations(name for name in TELLINGS if name != missing):
+        for name in order:
+            TELLINGS[name](engine)
+            _drain(engine)
+        outcomes[order] = _outcome(engine)
+        _forget(engine)
+    first = next(iter(outcomes.values()))
+    for order, outcome in outcomes.items():
+        assert outcome == first, order
+
+
+def test_a_delivery_without_the_merge_joins_once_the_api_tells_it(engine: Engine) -> None:
+    """Two achievements until then, as nothing says that they are one."""
+    _deliver(engine, _pull_request(merge_commit_sha=None))
     _add_commit(engine)
-    _deliver(engine, _pull_request())
     _drain(engine)
-    assert [(row.source_key, row.author_email) for row in _all(engine)] == [("gh:acme/app:pr:7", "ada@example.org")]
+    assert len(_all(engine)) == 2
+    _add_pull_request(engine, PULL)
+    _drain(engine)
+    (row,) = _all(engine)
+    assert (row.source_key, row.merge_sha) == ("gh:acme/app:pr:7", SHA)
+    assert None not in (row.inbox_id, row.commit_id, row.pull_request_id)
+
+
+def test_scoring_one_commit_of_a_push_again_leaves_the_others(engine: Engine) -> None:
+    other = "b" * 40
+    _add_commit(engine)
+    _deliver(engine, _push(SHA, other), "d1", "push")
+    _drain(engine)
+    rows = {row.merge_sha: row for row in _all(engine)}
+    assert rows[SHA].commit_id is not None
+    assert rows[SHA].metadata_json["additions"] == COMMIT.additions, "only git counts lines"
+    assert (rows[other].commit_id, rows[other].metadata_json["additions"]) == (None, None)
 
 
 def test_the_same_number_in_another_repository_is_another_achievement(engine: Engine) -> None:
@@ -177,7 +298,7 @@ def test_scoring_again_keeps_what_people_edited(engine: Engine) -> None:
                 "edited_fields = '{title,category}', impact_score = 0, code_version = 'old'"
             )
         )
-        assert achievements.job().stale(connection, Days(DAY, DAY), False) == 1
+        assert backfills.mark(connection, stale(achievements.job(), Days(DAY, DAY), False)) == 1
     _drain(engine)
     (row,) = _all(engine)
     assert (row.title, row.category, row.portfolio_ready) == ("In my words", "milestone", True)
@@ -195,7 +316,7 @@ def test_what_a_person_wrote_down_is_scored_by_the_same_rules(engine: Engine) ->
                 "'This saves 200 developer hours annually')"
             )
         )
-        assert achievements.job().stale(connection, Days(DAY, DAY), False) == 1
+        assert backfills.mark(connection, stale(achievements.job(), Days(DAY, DAY), False)) == 1
     _drain(engine)
     (row,) = _all(engine)
     assert row.source_key.startswith("manual:")
@@ -208,7 +329,7 @@ def test_a_backfill_finds_deliveries_and_commits_that_were_never_scored(engine: 
     _deliver(engine, _pull_request(merge_commit_sha="c" * 40))
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM pending"))
-        assert achievements.job().stale(connection, Days(DAY, DAY), False) == 2
+        assert backfills.mark(connection, stale(achievements.job(), Days(DAY, DAY), False)) == 2
     _drain(engine)
     assert len(_all(engine)) == 2
 
@@ -223,9 +344,9 @@ def test_shadow_sets_each_figure_beside_the_one_that_would_be(engine: Engine) ->
     _deliver(engine, _pull_request(title="fix: speak French"))
     with engine.begin() as connection:
         connection.execute(text('UPDATE achievements SET metadata_json = \'{"derived": {"category": "content"}}\''))
-    (stale,) = shadow(engine, achievements.job("newer"), whole).pairs
-    assert stale.old is not None
-    assert (stale.old["category"], stale.new["category"]) == ("content", "bugfix")
+    (pair,) = shadow(engine, achievements.job("newer"), whole).pairs
+    assert pair.old is not None
+    assert (pair.old["category"], pair.new["category"]) == ("content", "bugfix")
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])

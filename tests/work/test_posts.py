@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from threads_agent_dagster.db import backfills
 from threads_agent_dagster.db.pending import Days, Priority
 from threads_agent_dagster.work import posts, tasks
+from threads_agent_dagster.work.backfills import stale
 from threads_agent_dagster.work.drain import Drained, Origin, drain
 
 ORIGIN = Origin("run-1", posts.CODE_VERSION)
@@ -60,7 +62,7 @@ def test_text_is_never_generated_again(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE posts SET hook = 'Edited by a person'"))
         today = datetime.now(UTC).date()
-        assert posts.job().stale(connection, Days(date(2020, 1, 1), today), True) == 0
+        assert backfills.mark(connection, stale(posts.job(), Days(date(2020, 1, 1), today), True)) == 0
         connection.execute(text("UPDATE tasks SET status = 'queued'"))
         connection.execute(
             text("INSERT INTO pending (asset, key, day) SELECT 'posts', 'task:' || id, now() FROM tasks")
@@ -74,7 +76,7 @@ def test_a_backfill_makes_what_is_missing(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM pending"))
         today = datetime.now(UTC).date()
-        assert posts.job().stale(connection, Days(today, today), False) == 1
+        assert backfills.mark(connection, stale(posts.job(), Days(today, today), False)) == 1
     assert _drain(engine).stored == 1
 
 

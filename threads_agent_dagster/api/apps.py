@@ -17,6 +17,7 @@ from threads_agent_dagster.api import (
     events,
     experiments,
     health,
+    identities,
     inbox,
     metrics,
     portfolio,
@@ -50,7 +51,7 @@ ROUTERS: Mapping[str, Sequence[APIRouter]] = {
         events.router,
         dead_letters.router,
     ),
-    "achievements": (achievements.router, portfolio.router, analytics.router, inbox.router),
+    "achievements": (achievements.router, portfolio.router, analytics.router, identities.router, inbox.router),
     "prompts": (variants.router, experiments.router),
 }
 

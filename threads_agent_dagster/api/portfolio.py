@@ -69,9 +69,10 @@ class Wanted(In):
     since: Day | None = None
     author: Annotated[Line, Field(description="a name, a login or an e-mail address")] | None = None
     all: bool = False
+    everyone: Annotated[bool, Field(description="of all people; otherwise the author's, or mine as `/me` says")] = False
 
     def selection(self) -> db.Selection:
-        return db.Selection(self.section, self.since, self.author, everything=self.all)
+        return db.Selection(self.section, self.since, self.author, everything=self.all, everyone=self.everyone)
 
 
 @router.post("/portfolio/export", response_class=Response)

@@ -69,6 +69,19 @@ def head_email(path: Path) -> str | None:
     return mapped.rpartition("<")[2].rstrip(">").lower()
 
 
+def own_emails(path: Path) -> frozenset[str]:
+    """The addresses of who works here in the commits that HEAD reaches, as written and as `.mailmap` spells them.
+
+    In lower case; none when it is not configured who works here, or when they wrote nothing.
+    """
+    me, head = head_email(path), _head(path)
+    if me is None or head is None:
+        return frozenset()
+    with closing(_tokens(path, "log", "-z", _format(("%ae", "%aE")), head, "--")) as tokens:
+        pairs = {(written.lower(), next(tokens).lower()) for written in tokens}
+    return frozenset(email for pair in pairs if pair[1] == me for email in pair)
+
+
 def count_commits(path: Path, since: datetime | None = None) -> int:
     """How many commits `read_commits` yields."""
     head = _head(path)

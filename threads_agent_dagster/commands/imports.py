@@ -1,4 +1,4 @@
-"""`threads-agent import git | experiments | list | undo`."""
+"""`threads-agent import git | github | experiments | list | undo`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from threads_agent_dagster.commands.context import HomeOption, JsonOption, count, database, typed
+from threads_agent_dagster.commands.context import HomeOption, JsonOption, count, database, read_settings, typed
 from threads_agent_dagster.errors import InvalidInput
 
 app = typer.Typer(help="Bring in what already exists, and take it away again.", no_args_is_help=True)
+
+RATE_LIMIT_PATIENCE_SECONDS = 3700.0  # GitHub's limit is per hour
 
 SinceOption = Annotated[str | None, typer.Option("--since", help="Only commits since this date (YYYY-MM-DD, UTC).")]
 
@@ -49,6 +51,41 @@ def import_git(
     _tell_undo(home, seen.import_id)
 
 
+@app.command("github")
+def import_github(
+    repository: Annotated[str, typer.Argument(metavar="OWNER/REPO")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All merged pull requests by GitHub's API (needs GITHUB_TOKEN); interrupted, the same command goes on with it."""
+    from rich.console import Console
+
+    from threads_agent_dagster.clients.github import from_settings, repository_of
+    from threads_agent_dagster.work.pull_requests import import_github as run
+
+    name, settings = repository_of(repository), read_settings(home)
+    with (
+        from_settings(settings, RATE_LIMIT_PATIENCE_SECONDS) as api,
+        database(home) as engine,
+        Console(stderr=True).status("listing pull requests") as status,
+    ):
+        seen = run(
+            engine,
+            api,
+            name,
+            datetime.now(UTC),
+            progress=lambda done, total: status.update(f"{done} of {total} pull requests read"),
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(seen)))
+        return
+    read = count(seen.read, "merged pull request")
+    typer.echo(f"{seen.repository}: {read} new or changed since the last time, and read")
+    for reason, ignored in sorted(seen.ignored.items()):
+        typer.echo(f"  {ignored} ignored: {reason}")
+    _tell_undo(home, seen.import_id)
+
+
 @app.command("experiments")
 def import_experiments(
     csv: Annotated[Path, typer.Argument(help="experiment_id,headline,impressions,clicks,lede,test_week")],
@@ -79,7 +116,7 @@ def list_imports(home: HomeOption = None, as_json: JsonOption = False) -> None:
         typer.echo(json.dumps([asdict(one) | {"started_at": one.started_at.isoformat()} for one in found]))
         return
     for one in found:
-        demo = " (demo)" if one.demo else ""
+        demo = " (demo)" if one.demo else "" if one.finished else " (interrupted: import it again to go on)"
         rows = count(one.row_count, "row")
         typer.echo(f"{one.id:4}  {one.kind:11}  {one.started_at:%Y-%m-%d %H:%M}  {rows:>14}  {one.source}{demo}")
     if not found:

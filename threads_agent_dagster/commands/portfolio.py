@@ -35,19 +35,20 @@ def export(
     section: Annotated[str | None, typer.Option(help="Only this section.")] = None,
     since: SinceOption = None,
     author: Annotated[str | None, typer.Option(help="Only theirs: a name, a login or an e-mail address.")] = None,
+    everyone: Annotated[bool, typer.Option("--everyone", help="Of all people, not only yours.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also what is not marked ready; best impact first.")
     ] = False,
     output: OutputOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Write the portfolio: what is marked ready, each item with its evidence."""
+    """Write the portfolio: what is marked ready and yours (`threads-agent me show`), each item with its evidence."""
     from threads_agent_dagster.db.portfolio import Selection
     from threads_agent_dagster.work import portfolio
 
     if form not in get_args(Format):
         raise InvalidInput(f"{form!r} is none of {', '.join(get_args(Format))}", field="--format")
-    wanted = Selection(section, _date(since), author, everything)
+    wanted = Selection(section, _date(since), author, everything, everyone)
     with database(home) as engine:
         made = portfolio.export(engine, cast(Format, form), wanted, datetime.now(UTC))
     if output == Path("-"):

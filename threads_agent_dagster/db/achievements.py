@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
+    Row,
     RowMapping,
     bindparam,
     insert,
@@ -24,96 +26,173 @@ from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK
 from threads_agent_dagster.db.tables import achievement_theme_members, achievements
+from threads_agent_dagster.domain.changes import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that tell of a change, at most one of each kind."""
+
+    inbox_id: int | None = None
+    push_id: int | None = None
+    commit_id: int | None = None
+    pull_request_id: int | None = None
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of which there is a row."""
+        return frozenset(name for name in self.__slots__ if getattr(self, name) is not None)
+
+    def holds(self, others: Rows) -> bool:
+        """Whether each of the other rows is one of these."""
+        return all(getattr(self, name) == getattr(others, name) for name in others.kinds)
+
+    def or_else(self, others: Rows) -> Rows:
+        """These, and of the other rows those of a kind that is missing here."""
+        return Rows(*(getattr(self if name in self.kinds else others, name) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an achievement is made from: a delivery, an imported commit, both, or else what a person wrote down.
+    """What an achievement is made from: a delivery, a delivered push, an imported commit, a pull request that was read,
+    any of them together, or else what a person wrote down.
 
-    `key` is the pending row that asked.
+    `key` is the pending row that asked; `source_key` and `merge_sha` are those of the achievement, if it was one.
     """
 
     key: str
-    inbox_id: int | None
+    rows: Rows
     event: str | None
     body: bytes | None
     received_at: datetime | None
-    commit_id: int | None
-    change: Mapping[str, Any] | None
+    push: bytes | None
+    pushed_at: datetime | None
+    commit: Mapping[str, Any] | None
+    pull: Mapping[str, Any] | None
     import_id: int | None
     written: Mapping[str, Any] | None
+    source_key: str | None
+    merge_sha: str | None
+
+    def is_told_by(self, change: Change) -> bool:
+        """Whether the change is the one of the achievement that asked."""
+        if change.merge_sha is None or self.merge_sha is None:
+            return change.source_key == self.source_key
+        return change.merge_sha == self.merge_sha
 
 
 _EVIDENCE = text("""
-    SELECT asked.key, inbox.id AS inbox_id, inbox.event, inbox.body, inbox.received_at,
-        git_commits.id AS commit_id, git_commits.change,
-        coalesce(git_commits.import_id, written.import_id) AS import_id,
-        CASE WHEN inbox.id IS NULL AND git_commits.id IS NULL THEN to_jsonb(written) END AS written
+    SELECT asked.key, inbox.id AS inbox_id, pushes.id AS push_id, git_commits.id AS commit_id,
+        pull_requests.id AS pull_request_id, inbox.event, inbox.body, inbox.received_at, pushes.body AS push,
+        pushes.received_at AS pushed_at, git_commits.change AS commit, pull_requests.change AS pull,
+        coalesce(pull_requests.import_id, git_commits.import_id, known.import_id) AS import_id,
+        CASE WHEN num_nonnulls(inbox.id, pushes.id, git_commits.id, pull_requests.id) = 0 THEN to_jsonb(known) END
+            AS written,
+        known.source_key, known.merge_sha
     FROM (
-        SELECT key, substr(key, 7)::bigint AS inbox_id, NULL::bigint AS commit_id, NULL::bigint AS achievement_id
-        FROM unnest(cast(:keys AS text[])) AS key WHERE key LIKE 'inbox:%'
+        SELECT key, CASE WHEN event <> 'push' THEN id END AS inbox_id, CASE WHEN event = 'push' THEN id END AS push_id,
+            NULL::bigint AS commit_id, NULL::bigint AS pull_request_id, NULL::bigint AS achievement_id
+        FROM unnest(cast(:keys AS text[])) AS key JOIN inbox ON key = 'inbox:' || id
         UNION ALL
-        SELECT key, NULL, substr(key, 8)::bigint, NULL
+        SELECT key, NULL, NULL, substr(key, 8)::bigint, NULL, NULL
         FROM unnest(cast(:keys AS text[])) AS key WHERE key LIKE 'commit:%'
         UNION ALL
-        SELECT key, inbox_id, commit_id, id
+        SELECT key, NULL, NULL, NULL, substr(key, 6)::bigint, NULL
+        FROM unnest(cast(:keys AS text[])) AS key WHERE key LIKE 'pull:%'
+        UNION ALL
+        SELECT key, inbox_id, push_id, commit_id, pull_request_id, id
         FROM unnest(cast(:keys AS text[])) AS key JOIN achievements ON key = 'achievement:' || id
         UNION ALL
-        SELECT key, inbox_id, commit_id, achievements.id
+        SELECT key, inbox_id, push_id, commit_id, pull_request_id, achievements.id
         FROM unnest(cast(:keys AS text[])) AS key JOIN tasks ON key = 'task:' || tasks.id
         JOIN achievements ON achievements.id = (tasks.payload ->> 'achievement_id')::bigint
     ) AS asked
     LEFT JOIN inbox ON inbox.id = asked.inbox_id
+    LEFT JOIN inbox AS pushes ON pushes.id = asked.push_id
     LEFT JOIN git_commits ON git_commits.id = asked.commit_id
-    LEFT JOIN achievements AS written ON written.id = asked.achievement_id
+    LEFT JOIN pull_requests ON pull_requests.id = asked.pull_request_id
+    LEFT JOIN achievements AS known ON known.id = asked.achievement_id
 """)
 
 
 def read_evidence(connection: Connection, keys: Sequence[str]) -> list[Evidence]:
-    """What is behind `inbox:<id>`, `commit:<id>`, `achievement:<id>` and `task:<id>`; what is gone has no evidence."""
-    found = (Evidence(**row._mapping) for row in connection.execute(_EVIDENCE, {"keys": list(keys)}))
-    return [one for one in found if one.body is not None or one.change is not None or one.written is not None]
+    """What is behind `inbox:`, `commit:`, `pull:`, `achievement:` and `task:<id>`; what is gone has no evidence."""
+    found = map(_evidence, connection.execute(_EVIDENCE, {"keys": list(keys)}).mappings())
+    return [one for one in found if one.rows.kinds or one.written is not None]
+
+
+def _evidence(row: RowMapping) -> Evidence:
+    rows = Rows(**{name: row[name] for name in Rows.__slots__})
+    return Evidence(rows=rows, **{name: row[name] for name in Evidence.__slots__ if name != "rows"})
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An achievement that is there already."""
+    """An achievement that is there already; `edited` says that a person changed it."""
 
     id: int
     source_key: str
-    source_type: str
     merge_sha: str | None
+    rows: Rows
+    edited: bool
 
 
-_KNOWN = text("""
-    SELECT id, source_key, source_type::text, merge_sha FROM achievements
+_KNOWN_COLUMNS = f"id, source_key, merge_sha, {', '.join(Rows.__slots__)}, edited_at IS NOT NULL AS edited"
+_KNOWN = text(f"""
+    SELECT {_KNOWN_COLUMNS} FROM achievements
     WHERE source_key = ANY(:keys) OR merge_sha = ANY(:shas) ORDER BY id FOR UPDATE
 """)
+
+
+def _known(row: Row[Any]) -> Known:
+    rows = Rows(*(getattr(row, name) for name in Rows.__slots__))
+    return Known(row.id, row.source_key, row.merge_sha, rows, row.edited)
 
 
 def lock_known(connection: Connection, source_keys: Iterable[str], merge_shas: Iterable[str]) -> list[Known]:
     """The achievements under any of the source keys or merge SHAs, held until the transaction ends."""
     rows = connection.execute(_KNOWN, {"keys": list(source_keys), "shas": list(merge_shas)})
-    return [Known(*row) for row in rows]
+    return [_known(row) for row in rows]
 
 
-_RENAME = update(achievements).where(achievements.c.id == bindparam("known_id")).values(source_key=bindparam("to"))
+_TAKE = text(f"""
+    WITH lost AS (DELETE FROM achievements WHERE id = :lost RETURNING *)
+    UPDATE achievements
+    SET {", ".join(f"{name} = coalesce(achievements.{name}, lost.{name})" for name in Rows.__slots__)},
+        portfolio_ready = achievements.portfolio_ready OR lost.portfolio_ready
+    FROM lost WHERE achievements.id = :kept
+""")
+_ONE_KNOWN = text(f"SELECT {_KNOWN_COLUMNS} FROM achievements WHERE id = :id")
+
+
+def unite(connection: Connection, one: Known, other: Known) -> Known:
+    """Makes one achievement of two that are of one change: of the one that a person edited, else of the first."""
+    kept, lost = sorted((one, other), key=lambda known: (not known.edited, known.id))
+    connection.execute(_TAKE, {"kept": kept.id, "lost": lost.id})
+    return _known(connection.execute(_ONE_KNOWN, {"id": kept.id}).one())
+
+
+_RENAME = (
+    update(achievements)
+    .where(achievements.c.id == bindparam("known_id"), achievements.c.source_key != bindparam("to"))
+    .values(source_key=bindparam("to"))
+)
 
 
 def rename(connection: Connection, source_keys: Mapping[int, str]) -> None:
-    """Gives achievements the key of a richer source that tells of the same change."""
+    """Gives achievements (by id) the key of the source that describes them now."""
     if source_keys:
         rows = [{"known_id": id_, "to": key} for id_, key in sorted(source_keys.items())]
         connection.execute(_RENAME, rows)
 
 
 _EDITABLE = ("title", "category", "description")
-_KEPT = ("inbox_id", "commit_id", "import_id")
+_KEPT = (*Rows.__slots__, "import_id")
 _WRITTEN_BY_WORK = (
     "source_key", "source_type", "source_id", "source_url", "repository", "merge_sha", "title", "description",
     "category", "started_at", "completed_at", "impact_score", "complexity_score", "impact_rules", "complexity_rules",
     "business_value", "time_saved_hours", "performance_improvement_pct", "skills", "author_name", "author_email",
-    "author_login", "metadata_json", "inbox_id", "commit_id", "import_id", "scorer_version", "run_id", "code_version",
+    "author_login", "metadata_json", "scorer_version", "run_id", "code_version", *_KEPT,
 )  # fmt: skip
 
 
@@ -157,30 +236,32 @@ def read_measured(
     return [dict(row) for row in found.mappings()]
 
 
-_MARK_JOINED = text(f"""
+_AGAIN = text(f"""
     INSERT INTO pending (asset, key, day)
     SELECT 'achievements', 'achievement:' || id, utc_day(completed_at) FROM achievements
-    WHERE source_key = ANY(:keys) AND inbox_id IS NOT NULL AND commit_id IS NOT NULL ORDER BY 2 {REMARK}
+    WHERE id = ANY(:ids) OR source_key = ANY(:keys) ORDER BY 2 {REMARK}
 """)
 
 
-def mark_joined(connection: Connection, source_keys: Iterable[str]) -> None:
-    """Marks achievements that two sources tell of, to be scored on what both tell."""
-    connection.execute(_MARK_JOINED, {"keys": list(source_keys)})
+def mark_again(connection: Connection, ids: Iterable[int], source_keys: Iterable[str]) -> None:
+    """Marks achievements that several rows tell of, to be scored on what they tell together."""
+    connection.execute(_AGAIN, {"ids": list(ids), "keys": list(source_keys)})
 
 
-_LINK = (
-    update(achievements)
-    .where(achievements.c.id == bindparam("known_id"), achievements.c.commit_id.is_(None))
-    .values(commit_id=bindparam("commit"))
-)
+_LINK = text(f"""
+    UPDATE achievements SET {", ".join(f"{name} = coalesce(:{name}, {name})" for name in Rows.__slots__)},
+        import_id = coalesce(import_id, :import_id)
+    WHERE id = :id
+""").bindparams(*(bindparam(name, type_=BigInteger) for name in ("import_id", *Rows.__slots__)))
 
 
-def link_commits(connection: Connection, commits: Mapping[int, int]) -> None:
-    """Notes the commits (achievement id → commit id) of achievements that a richer source already tells of."""
-    if commits:
-        rows = [{"known_id": id_, "commit": commit} for id_, commit in sorted(commits.items())]
-        connection.execute(_LINK, rows)
+def link(connection: Connection, rows: Mapping[int, tuple[Rows, int | None]]) -> None:
+    """Notes rows (achievement id → rows and import id) that tell of achievements which are there already."""
+    if rows:
+        values = [
+            {"id": id_, "import_id": import_id, **asdict(told)} for id_, (told, import_id) in sorted(rows.items())
+        ]
+        connection.execute(_LINK, values)
 
 
 _INBOX = text("""
@@ -209,6 +290,11 @@ STALE = """
     WHERE day BETWEEN :first AND :last AND NOT EXISTS (
         SELECT FROM achievements WHERE achievements.commit_id = git_commits.id
         OR achievements.merge_sha = git_commits.sha
+    )
+    UNION ALL
+    SELECT 'pull:' || pull_requests.id, day, NULL FROM pull_requests
+    WHERE day BETWEEN :first AND :last AND change IS NOT NULL AND NOT EXISTS (
+        SELECT FROM achievements WHERE achievements.pull_request_id = pull_requests.id
     )"""
 
 

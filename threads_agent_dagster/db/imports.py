@@ -24,6 +24,7 @@ class Import:
     demo: bool
     started_at: datetime
     row_count: int
+    finished: bool
 
 
 def begin(connection: Connection, kind: str, source: str, *, demo: bool) -> int:
@@ -41,6 +42,34 @@ def finish(connection: Connection, import_id: int, rows: int) -> int | None:
     """Records how much came in; an import that brought nothing new is not recorded and has no id."""
     connection.execute(_FINISH if rows else _DROP, {"id": import_id, "rows": rows} if rows else {"id": import_id})
     return import_id if rows else None
+
+
+_BEGIN_GITHUB = text("""
+    INSERT INTO imports (kind, source) VALUES ('github', :repository)
+    ON CONFLICT (source) WHERE kind = 'github' DO UPDATE SET finished_at = NULL RETURNING id
+""")
+_FINISH_GITHUB = text("""
+    UPDATE imports SET finished_at = CASE WHEN told.unread = 0 THEN clock_timestamp() END, row_count = told.read
+    FROM (
+        SELECT count(*) FILTER (WHERE change IS NOT NULL) AS read,
+            count(*) FILTER (WHERE reason IS NULL AND read_updated_at IS DISTINCT FROM updated_at) AS unread
+        FROM pull_requests WHERE import_id = :id
+    ) AS told WHERE id = :id
+""")
+_DROP_EMPTY = text("""
+    DELETE FROM imports WHERE id = :id AND NOT EXISTS (SELECT FROM pull_requests WHERE import_id = :id)
+""")
+
+
+def begin_github(connection: Connection, repository: str) -> int:
+    """The id of the repository's import by the API; there is one, and an interrupted one is gone on with."""
+    return int(connection.execute(_BEGIN_GITHUB, {"repository": repository}).scalar_one())
+
+
+def finish_github(connection: Connection, import_id: int) -> int | None:
+    """Records how much came in, and whether that is all; an import that brought nothing is not recorded."""
+    connection.execute(_FINISH_GITHUB, {"id": import_id})
+    return None if connection.execute(_DROP_EMPTY, {"id": import_id}).rowcount else import_id
 
 
 _ADD_COMMITS = insert_rows(
@@ -111,7 +140,10 @@ def add_measurements(
     connection.execute(_ADD_SNAPSHOTS, parameter(snapshots))
 
 
-_LIST = text("SELECT id, kind, source, demo, started_at, row_count FROM imports ORDER BY id")
+_LIST = text("""
+    SELECT id, kind, source, demo, started_at, coalesce(row_count, 0) AS row_count, finished_at IS NOT NULL AS finished
+    FROM imports ORDER BY id
+""")
 
 
 def read_all(connection: Connection) -> list[Import]:
@@ -119,12 +151,45 @@ def read_all(connection: Connection) -> list[Import]:
     return [Import(*row) for row in connection.execute(_LIST)]
 
 
-# What others use or tell of too outlives the import.
+_POLLED = text("""
+    SELECT repository FROM github_repositories JOIN imports ON imports.source = github_repositories.repository
+    WHERE imports.id = :id AND imports.kind = 'github' AND connected_at IS NOT NULL AND hook_id IS NULL
+""")
+
+
+def polled_repository(connection: Connection, import_id: int) -> str | None:
+    """The connected repository whose pull requests go on coming in under this import."""
+    repository: str | None = connection.execute(_POLLED, {"id": import_id}).scalar_one_or_none()
+    return repository
+
+
+# What others use or tell of too outlives the import; achievements are scored again on what is left of their evidence.
 _KEEP_VARIANTS = text("""
     UPDATE variants SET import_id = NULL WHERE import_id = :id AND EXISTS (
         SELECT FROM posts WHERE posts.variant_id = variants.variant_id AND posts.import_id IS DISTINCT FROM :id)
 """)
-_KEEP_ACHIEVEMENTS = text("UPDATE achievements SET import_id = NULL WHERE import_id = :id AND inbox_id IS NOT NULL")
+_DETACH = text(f"""
+    WITH told AS (
+        SELECT achievements.id, git_commits.id AS commit_id, pull_requests.id AS pull_request_id,
+            coalesce(pull_requests.import_id, git_commits.import_id) AS import_id
+        FROM achievements
+        LEFT JOIN git_commits ON git_commits.id = achievements.commit_id AND git_commits.import_id <> :id
+        LEFT JOIN pull_requests ON pull_requests.id = achievements.pull_request_id
+            AND pull_requests.import_id IS DISTINCT FROM :id
+        WHERE achievements.import_id = :id
+            OR achievements.commit_id IN (SELECT id FROM git_commits WHERE import_id = :id)
+            OR achievements.pull_request_id IN (SELECT id FROM pull_requests WHERE import_id = :id)
+    ), kept AS (
+        UPDATE achievements SET commit_id = told.commit_id, pull_request_id = told.pull_request_id,
+            import_id = told.import_id
+        FROM told WHERE achievements.id = told.id
+            AND num_nonnulls(achievements.inbox_id, achievements.push_id, told.commit_id, told.pull_request_id) > 0
+        RETURNING achievements.id, utc_day(completed_at) AS day
+    )
+    INSERT INTO pending (asset, key, day)
+    SELECT 'achievements', 'achievement:' || id, day FROM kept ORDER BY 2 {pending.REMARK}
+""")
+_FORGET_LISTING = text("UPDATE github_repositories SET etag = NULL, seen_until = NULL WHERE import_id = :id")
 _UNUSED_PERSONAS = text("""
     DELETE FROM personas WHERE id = ANY(:personas) AND id <> 'default'
     AND NOT EXISTS (SELECT FROM posts WHERE posts.persona_id = personas.id)
@@ -137,7 +202,8 @@ def remove(connection: Connection, import_id: int) -> bool:
     parameters = {"id": import_id}
     personas = [row.persona_id for row in connection.execute(_PERSONAS, parameters)]
     connection.execute(_KEEP_VARIANTS, parameters)
-    connection.execute(_KEEP_ACHIEVEMENTS, parameters)
+    connection.execute(_DETACH, parameters)
+    connection.execute(_FORGET_LISTING, parameters)
     removed = connection.execute(_DROP, parameters).rowcount
     connection.execute(_UNUSED_PERSONAS, {"personas": personas})
     return bool(removed)

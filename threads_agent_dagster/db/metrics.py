@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, RowMapping, text
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, RowMapping, text
+
+from threads_agent_dagster.db.identities import MINE
 
 CHANNEL = "dashboard_metrics"  # where each refresh is announced once it is committed
 
@@ -41,3 +46,27 @@ _SUMMARY = text("SELECT * FROM dashboard_metrics")
 def summary(connection: Connection) -> RowMapping:
     """The figures of the last 30 days, and the refresh that they come from."""
     return connection.execute(_SUMMARY).mappings().one()
+
+
+# Computed from the rows, as no rollup knows authors: 30 days of one person are few.
+_MY_DAILY = text(f"""
+    WITH mine AS (
+        SELECT utc_day(completed_at) AS day, category::text AS label, impact_score, time_saved_hours FROM achievements
+        WHERE deleted_at IS NULL AND completed_at > now() - interval '31 days'
+        AND utc_day(completed_at) > utc_day(now()) - 30 AND utc_day(completed_at) <= utc_day(now()) AND {MINE}
+    )
+    SELECT metric, day, label, sum(n)::bigint AS n, sum(total)::double precision AS total
+    FROM mine, LATERAL (VALUES
+        ('achievements', 1, 0),
+        ('impact', (impact_score IS NOT NULL)::int, coalesce(impact_score, 0)),
+        ('time_saved', (time_saved_hours IS NOT NULL)::int, coalesce(time_saved_hours, 0))
+    ) AS v (metric, n, total)
+    GROUP BY GROUPING SETS ((metric, day), (metric, label))
+    HAVING GROUPING(label) = 1 OR metric = 'achievements'
+    ORDER BY day, n DESC, label
+""")
+
+
+def read_mine(connection: Connection) -> Sequence[Row[Any]]:
+    """Of my achievements of the last 30 days: per metric a row for each day, and per category one of how many."""
+    return connection.execute(_MY_DAILY).all()

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import DATE
 
 from threads_agent_dagster.db.achievements import LISTED
 from threads_agent_dagster.db.bulk import insert_rows, parameter
+from threads_agent_dagster.db.identities import ANYBODY_KNOWN, MINE
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.tables import achievements
 
@@ -33,6 +34,7 @@ def ready(connection: Connection, category: str | None, section: str | None, win
 class Selection:
     """What an export holds; None asks for nothing. `author` is a name, login or e-mail, `since` a UTC date.
 
+    Without an author it is mine, as far as it is known who I am; of all people with `everyone`.
     What has no section stands in one named after its category. With `everything`, also what is not marked ready.
     """
 
@@ -40,9 +42,10 @@ class Selection:
     since: date | None = None
     author: str | None = None
     everything: bool = False
+    everyone: bool = False
 
 
-_EXPORTED = text("""
+_EXPORTED = text(f"""
     SELECT id, source_key, source_type::text AS source_type, source_url, repository, merge_sha, title, description,
         category::text AS category, portfolio_section, author_name, author_login, started_at, completed_at,
         impact_score, complexity_score, time_saved_hours, performance_improvement_pct, business_value, skills,
@@ -53,6 +56,7 @@ _EXPORTED = text("""
         AND (:since IS NULL OR utc_day(completed_at) >= :since)
         AND (cast(:author AS text) IS NULL
             OR lower(:author) IN (lower(author_name), lower(author_login), lower(author_email)))
+        AND (cast(:author AS text) IS NOT NULL OR :everyone OR NOT {ANYBODY_KNOWN} OR {MINE})
     ORDER BY display_priority, impact_score DESC NULLS LAST, id
 """).bindparams(bindparam("since", type_=DATE))
 

@@ -203,7 +203,8 @@ imports = Table(
     _time("started_at", now=True),
     _time("finished_at"),
     Column("row_count", BigInteger),
-    CheckConstraint("kind IN ('git', 'experiments', 'demo')", name="kind"),
+    CheckConstraint("kind IN ('git', 'github', 'experiments', 'demo')", name="kind"),
+    Index("idx_imports_github", "source", unique=True, postgresql_where=text("kind = 'github'")),
 )
 
 inbox = Table(
@@ -238,6 +239,52 @@ git_commits = Table(
     UniqueConstraint("repository", "sha"),
     Index("idx_git_commits_import_id", "import_id"),
     Index("idx_git_commits_day", "day"),
+)
+
+# A merged pull request is listed first, then read: `change` is what was read when it was `read_updated_at`.
+pull_requests = Table(
+    "pull_requests",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("import_id", BigInteger, ForeignKey("imports.id", ondelete="CASCADE")),
+    Column("repository", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("merge_sha", Text),
+    Column("day", Date, nullable=False),
+    _time("merged_at", required=True),
+    _time("updated_at", required=True),
+    _time("listed_at", now=True),
+    Column("reason", Text),
+    _time("read_updated_at"),
+    Column("change", JSONB),
+    UniqueConstraint("repository", "number"),
+    Index("idx_pull_requests_import_id", "import_id", postgresql_where=text("import_id IS NOT NULL")),
+    Index("idx_pull_requests_day", "day"),
+)
+
+# `etag` and `seen_until` are what the last whole listing saw; they belong to `import_id`, and fall with it.
+github_repositories = Table(
+    "github_repositories",
+    metadata,
+    Column("repository", Text, primary_key=True),
+    Column("import_id", BigInteger, ForeignKey("imports.id", ondelete="SET NULL")),
+    Column("etag", Text),
+    _time("seen_until"),
+    _time("connected_at"),
+    Column("hook_id", BigInteger),
+    Column("hook_url", Text),
+    _time("checked_at"),
+    Column("failure", Text),
+)
+
+# Who is me; `value` is in lower case.
+identities = Table(
+    "identities",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    _time("added_at", now=True),
+    CheckConstraint("kind IN ('email', 'login')", name="kind"),
 )
 
 # Content.
@@ -578,7 +625,9 @@ achievements = Table(
     _json("skills", "[]"),
     Column("scorer_version", Text),
     Column("inbox_id", BigInteger, ForeignKey("inbox.id", ondelete="SET NULL")),
+    Column("push_id", BigInteger, ForeignKey("inbox.id", ondelete="SET NULL")),
     Column("commit_id", BigInteger, ForeignKey("git_commits.id", ondelete="SET NULL")),
+    Column("pull_request_id", BigInteger, ForeignKey("pull_requests.id", ondelete="SET NULL")),
     Column("import_id", BigInteger, ForeignKey("imports.id", ondelete="CASCADE")),
     _time("created_at", now=True),
     _time("updated_at", now=True),
@@ -605,6 +654,8 @@ achievements = Table(
     Index("idx_achievements_merge_sha", "merge_sha", unique=True, postgresql_where=text("merge_sha IS NOT NULL")),
     Index("idx_achievements_inbox_id", "inbox_id", postgresql_where=text("inbox_id IS NOT NULL")),
     Index("idx_achievements_commit_id", "commit_id", postgresql_where=text("commit_id IS NOT NULL")),
+    Index("idx_achievements_push_id", "push_id", postgresql_where=text("push_id IS NOT NULL")),
+    Index("idx_achievements_pull_request_id", "pull_request_id", postgresql_where=text("pull_request_id IS NOT NULL")),
     Index("idx_achievements_import_id", "import_id", postgresql_where=text("import_id IS NOT NULL")),
 )
 

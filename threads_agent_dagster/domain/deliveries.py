@@ -44,6 +44,7 @@ from threads_agent_dagster.errors import InvalidInput
 Rule = IgnoreRule[Payload]
 
 DELIVERS: Final = re.compile(r"\b(deploy(ment|ing|s)?|release|publish|rollout|ship)\b", re.IGNORECASE)
+GHOST: Final = "ghost"  # whom GitHub names where a user is deleted
 PRODUCTION: Final = re.compile(r"\b(prod|production|live)\b|^github-pages$", re.IGNORECASE)
 
 
@@ -72,6 +73,8 @@ def _repository(payload: Payload) -> str:
 def _user(container: Payload, name: str) -> Person:
     user = optional_at(container, name)
     login = text_at(user, "login") or text_at(user, "username")
+    if login == GHOST:
+        return Person()
     return Person(text_at(user, "name") or None, text_at(user, "email").lower() or None, login or None)
 
 

@@ -1,4 +1,4 @@
-"""Deliveries and commits become scored achievements: one per change, whatever told of it."""
+"""Deliveries, pull requests and commits become scored achievements: one per change, whatever told of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from functools import reduce
+from typing import Any
 
 from sqlalchemy import Connection
 
 from threads_agent_dagster.db import achievements as db
 from threads_agent_dagster.db import tasks
-from threads_agent_dagster.db.achievements import Evidence, Known
+from threads_agent_dagster.db.achievements import Evidence, Known, Rows
 from threads_agent_dagster.domain.achievements import SCORER_VERSION, Score
 from threads_agent_dagster.domain.achievements import score as score_change
 from threads_agent_dagster.domain.backfills import Compared
@@ -24,25 +25,30 @@ from threads_agent_dagster.work.drain import Failure, Job, Origin
 ASSET = "achievements"
 CODE_VERSION = f"1/{SCORER_VERSION}"  # raise it when the same input gives other rows: history is then stale
 
-# How much a source tells of a change; the richer one describes an achievement that several tell of.
-RICHNESS: Final = {"git": 1, "github": 2, "github_pr": 3}
+# How much each kind of evidence tells of a change; what the richer one does not tell comes from the poorer.
+PULL_REQUEST, DELIVERY, COMMIT, PUSH = 4, 3, 2, 1
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredChange:
-    """A change with its score and the rows that it was read from."""
+    """A change with its score and the rows that it was read from.
+
+    `told_by` names the kinds of evidence behind the score; `again` says that it was asked for by the achievement.
+    """
 
     change: Change
     score: Score
-    inbox_id: int | None
-    commit_id: int | None
+    rows: Rows
+    told_by: frozenset[str]
+    richness: int
     import_id: int | None
-    joined: bool  # scored on what a delivery and a commit tell together
+    again: bool
 
-    @property
-    def richness(self) -> int:
-        """How much the source tells; unknown sources tell least."""
-        return RICHNESS.get(self.change.source_type, 0)
+    def covers(self, known: Known) -> bool:
+        """Whether it stands on all that is known of the achievement, so that it may replace its scores."""
+        if self.again:
+            return self.rows.holds(known.rows)
+        return known.rows.kinds <= self.told_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +83,55 @@ def judge(evidence: Evidence) -> Outcome | Failure:
         return Failure(str(error))
     if isinstance(changes, Ignored):
         return Outcome(evidence, (), changes.reason)
-    joined = evidence.body is not None and evidence.change is not None
+    rows = evidence.rows
     scored = (
-        ScoredChange(change, score_change(change), evidence.inbox_id, evidence.commit_id, evidence.import_id, joined)
-        for change in changes
+        ScoredChange(
+            change,
+            score_change(change),
+            rows,
+            rows.kinds,
+            richness,
+            evidence.import_id,
+            evidence.source_key is not None,
+        )
+        for richness, change in changes
     )
     return Outcome(evidence, tuple(scored), None)
 
 
-def _changes(evidence: Evidence) -> Sequence[Change] | Ignored:
-    commit = change_from_document(evidence.change) if evidence.change is not None else None
-    if evidence.body is not None:
-        assert evidence.event is not None  # both are NOT NULL in the inbox
-        assert evidence.received_at is not None
-        told = change_from_delivery(evidence.event, json.loads(evidence.body), evidence.received_at)
-        return told if isinstance(told, Ignored) or commit is None else [_joined(one, commit) for one in told]
-    if commit is not None:
-        return [commit]
-    assert evidence.written is not None  # the third kind of evidence
-    return [_written_change(evidence.written)]
+def _changes(evidence: Evidence) -> Sequence[tuple[int, Change]] | Ignored:
+    """The changes with their richness; of an achievement that is scored again, the one on all that its rows tell."""
+    if evidence.written is not None:
+        return [(0, _written_change(evidence.written))]
+    told = _told(evidence)
+    if isinstance(told, Ignored) or evidence.source_key is None:
+        return told
+    same = [one for one in told if evidence.is_told_by(one[1])]
+    if not same:
+        return Ignored("none of its evidence tells of it any more")
+    return [(max(richness for richness, _ in same), reduce(combine, (change for _, change in same)))]
 
 
-def _joined(told: Change, commit: Change) -> Change:
-    """What a delivery tells of a change, completed by the commit where both tell of the same one."""
-    return combine(told, commit) if told.merge_sha == commit.merge_sha else told
+def _told(evidence: Evidence) -> Sequence[tuple[int, Change]] | Ignored:
+    """What each kind of evidence tells, the richest first."""
+    told: list[tuple[int, Change]] = []
+    if evidence.pull is not None:
+        told.append((PULL_REQUEST, change_from_document(evidence.pull)))
+    if evidence.commit is not None:
+        told.append((COMMIT, change_from_document(evidence.commit)))
+    reasons = []
+    for richness, event, body, received_at in (
+        (DELIVERY, evidence.event, evidence.body, evidence.received_at),
+        (PUSH, "push", evidence.push, evidence.pushed_at),
+    ):
+        if event is None or body is None or received_at is None:
+            continue
+        delivered = change_from_delivery(event, json.loads(body), received_at)
+        if isinstance(delivered, Ignored):
+            reasons.append(delivered)
+        else:
+            told += [(richness, one) for one in delivered]
+    return sorted(told, key=lambda one: -one[0]) if told or not reasons else reasons[0]
 
 
 def _written_change(row: Mapping[str, Any]) -> Change:
@@ -124,20 +155,53 @@ def _written_change(row: Mapping[str, Any]) -> Change:
 
 
 def store(connection: Connection, results: Mapping[str, Outcome], origin: Origin) -> set[str]:
-    """Stores one achievement per change, and what became of the deliveries."""
+    """Stores one achievement per change, and what became of the deliveries.
+
+    A change that others told of already is only linked to their achievement, which is then scored again on everything.
+    """
     changes = _one_per_change([change for outcome in results.values() for change in outcome.changes])
     keys = {one.change.source_key for one in changes}
     shas = {one.change.merge_sha for one in changes if one.change.merge_sha}
-    known = db.lock_known(connection, keys, shas)
-    poorer, fresh = _split(changes, known)
-    db.link_commits(connection, {id_: one.commit_id for id_, one in poorer.items() if one.commit_id is not None})
-    db.rename(connection, _renamed(fresh, known))
+    known = _united(connection, changes, db.lock_known(connection, keys, shas))
+    fresh, linked = _split(changes, known)
+    db.link(connection, {id_: (one.rows, one.import_id) for id_, one in linked.items() if not one.again})
+    db.rename(connection, {known[key].id: key for one in fresh if (key := one.change.source_key) in known})
     db.store_achievements(connection, [_row(one, origin) for one in fresh])
-    met = {one.source_key for one in known if one.id in poorer}
-    db.mark_joined(connection, met | {one.change.source_key for one in fresh if not one.joined})
+    db.mark_again(connection, linked, {one.change.source_key for one in fresh if one.rows.kinds > one.told_by})
     db.settle_inbox(connection, _settled(results.values()))
     tasks.complete(connection, results)
     return set()
+
+
+def _united(connection: Connection, changes: Sequence[ScoredChange], known: Sequence[Known]) -> dict[str, Known]:
+    """The achievement that is there of each change (by source key).
+
+    Where there are two, one under its key and one under its merge SHA, they become one.
+    """
+    by_key = {one.source_key: one for one in known}
+    by_sha = {one.merge_sha: one for one in known if one.merge_sha is not None}
+    found: dict[str, Known] = {}
+    for change in (one.change for one in changes):
+        named, merged = by_key.get(change.source_key), by_sha.get(change.merge_sha or "")
+        if named is not None and merged is not None and named.id != merged.id:
+            found[change.source_key] = db.unite(connection, named, merged)
+        elif same := named or merged:
+            found[change.source_key] = same
+    return found
+
+
+def _split(
+    changes: Sequence[ScoredChange], known: Mapping[str, Known]
+) -> tuple[list[ScoredChange], dict[int, ScoredChange]]:
+    """Those to store, and those (by achievement id) of which others tell what they do not know."""
+    fresh, linked = [], {}
+    for one in changes:
+        there = known.get(one.change.source_key)
+        if there is None or one.covers(there):
+            fresh.append(one)
+        else:
+            linked[there.id] = one
+    return fresh, linked
 
 
 def compare(connection: Connection, results: Mapping[str, Outcome]) -> list[Compared]:
@@ -172,54 +236,31 @@ def bury(connection: Connection, dead: Mapping[str, str]) -> None:
 def _one_per_change(changes: Sequence[ScoredChange]) -> list[ScoredChange]:
     """The richest and latest of those with one key or one merge SHA, in order of key, with the rows of all of them."""
     best: dict[str, ScoredChange] = {}
-    for one in sorted(changes, key=lambda one: (one.richness, one.change.completed_at)):
+    for one in sorted(changes, key=_telling):
         identity = one.change.merge_sha or one.change.source_key
         best[identity] = _with_rows_of(one, best[identity]) if identity in best else one
-    by_key = {one.change.source_key: one for one in best.values()}
+    by_key: dict[str, ScoredChange] = {}
+    for one in sorted(best.values(), key=_telling):
+        key = one.change.source_key
+        by_key[key] = _with_rows_of(one, by_key[key]) if key in by_key else one
     return [by_key[key] for key in sorted(by_key)]
 
 
+def _telling(one: ScoredChange) -> tuple[int, bool, datetime]:
+    """What tells more comes last, of the same kind the later."""
+    return one.richness, not one.again, one.change.completed_at
+
+
 def _with_rows_of(richer: ScoredChange, poorer: ScoredChange) -> ScoredChange:
-    return replace(
-        richer,
-        inbox_id=richer.inbox_id or poorer.inbox_id,
-        commit_id=richer.commit_id or poorer.commit_id,
-        import_id=richer.import_id or poorer.import_id,
-    )
-
-
-def _split(
-    changes: Sequence[ScoredChange], known: Sequence[Known]
-) -> tuple[dict[int, ScoredChange], list[ScoredChange]]:
-    """Those that a richer source already tells of (by achievement id), and those to store."""
-    by_sha = {one.merge_sha: one for one in known if one.merge_sha}
-    poorer, fresh = {}, []
-    for one in changes:
-        other = by_sha.get(one.change.merge_sha or "")
-        if other is not None and RICHNESS.get(other.source_type, 0) > one.richness:
-            poorer[other.id] = one
-        else:
-            fresh.append(one)
-    return poorer, fresh
-
-
-def _renamed(fresh: Sequence[ScoredChange], known: Sequence[Known]) -> dict[int, str]:
-    by_sha = {one.merge_sha: one for one in known if one.merge_sha}
-    taken = {one.source_key for one in known}
-    return {
-        other.id: one.change.source_key
-        for one in fresh
-        if (other := by_sha.get(one.change.merge_sha or "")) is not None
-        and other.source_key != one.change.source_key
-        and one.change.source_key not in taken
-    }
+    return replace(richer, rows=richer.rows.or_else(poorer.rows), import_id=richer.import_id or poorer.import_id)
 
 
 def _settled(outcomes: Iterable[Outcome]) -> dict[int, tuple[str, str | None]]:
     return {
-        one.evidence.inbox_id: ("processed", None) if one.ignored is None else ("ignored", one.ignored)
+        id_: ("processed", None) if one.ignored is None else ("ignored", one.ignored)
         for one in outcomes
-        if one.evidence.inbox_id is not None
+        if one.evidence.source_key is None
+        and (id_ := one.evidence.rows.inbox_id or one.evidence.rows.push_id) is not None
     }
 
 
@@ -250,8 +291,7 @@ def _row(one: ScoredChange, origin: Origin) -> dict[str, Any]:
         "author_email": change.author_email,
         "author_login": change.author_login,
         "metadata_json": _metadata(change, score),
-        "inbox_id": one.inbox_id,
-        "commit_id": one.commit_id,
+        **asdict(one.rows),
         "import_id": one.import_id,
         "scorer_version": SCORER_VERSION,
         "run_id": origin.run_id,

@@ -24,7 +24,8 @@ from threads_agent_dagster.db import pending
 from threads_agent_dagster.domain.changes import Change, Ignored, change_to_document, utc_day
 from threads_agent_dagster.domain.commits import change_from_commit
 from threads_agent_dagster.domain.experiments import Plan
-from threads_agent_dagster.errors import InvalidInput, NotFound
+from threads_agent_dagster.errors import Conflict, InvalidInput, NotFound
+from threads_agent_dagster.work import identities
 
 BATCH: Final = 500
 PLAN: Final = Plan(metric="click_rate")
@@ -73,6 +74,8 @@ def import_git(
             seen.added += len(new)
             progress(seen.changes)
         seen.import_id = db.finish(connection, import_id, seen.added)
+        if not demo:
+            identities.learn_emails(connection, git.own_emails(path))
     return seen
 
 
@@ -320,8 +323,10 @@ def _week(value: str) -> datetime:
 def undo(engine: Engine, import_id: int) -> None:
     """Takes away what the import brought and what was derived from it.
 
-    Raises: NotFound.
+    Raises: NotFound; Conflict while the repository is asked on a schedule, which would bring it back.
     """
     with engine.begin() as connection:
+        if (repository := db.polled_repository(connection, import_id)) is not None:
+            raise Conflict(f"{repository} is connected, so this would come back; `github disconnect` it first")
         if not db.remove(connection, import_id):
             raise NotFound(f"there is no import {import_id}; `threads-agent import list` shows them")

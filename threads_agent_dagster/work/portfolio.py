@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from threads_agent_dagster.clients import git
+from threads_agent_dagster.db import identities
 from threads_agent_dagster.db import portfolio as db
 from threads_agent_dagster.db.portfolio import Selection
 from threads_agent_dagster.domain import portfolio_manifest as manifests
@@ -32,6 +33,7 @@ LARGEST_MEMBER: Final = 512 * 2**20  # bytes; a small ZIP can hold a file that f
 TORN_ARCHIVE: Final = (  # what zipfile raises for one; a RuntimeError asks for a password
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError,
 )  # fmt: skip
+ONLY_MINE: Final = "; only your own were looked at (`threads-agent me show`), ask for everyone's to see the others"
 SIDECAR: Final = ".manifest.json"
 
 
@@ -39,8 +41,9 @@ def export(engine: Engine, form: Format, wanted: Selection, now: datetime) -> Ex
     """The portfolio as a file. Raises NotFound when nothing is selected."""
     with engine.connect() as connection:
         rows = db.exported(connection, wanted)
+        mine = wanted.author is None and not wanted.everyone and bool(identities.read(connection))
     if not rows:
-        raise NotFound(_nothing(wanted))
+        raise NotFound(_nothing(wanted) + (ONLY_MINE if mine else ""))
     return write(form, assemble(rows, now))
 
 
@@ -64,7 +67,7 @@ class Sealed:
 def seal(engine: Engine, origin: Origin) -> Sealed:
     """Stores what is ready, in its order, with the hash of each item."""
     with engine.begin() as connection:
-        rows = db.exported(connection, Selection())
+        rows = db.exported(connection, Selection(everyone=True))
         documents = manifests.item_documents(assemble(rows, datetime.now(UTC)))
         made_by = {"run_id": origin.run_id, "code_version": origin.code_version}
         sealed = [
