@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, make_url, text
 
+from tests.receiver import Receiver
 from threads_agent_dagster.db import migrate
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.local.postgres import EmbeddedPostgres
@@ -80,6 +81,13 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = make_engine(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """An HTTP server that others post to."""
+    with Receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="session")

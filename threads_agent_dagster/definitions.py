@@ -19,6 +19,7 @@ from assets import (
     verdicts,
 )
 from resources.database import Database
+from sensors.alerts import alerts_sensor
 from sensors.pending import chains, pending_work
 from sensors.schedules import (
     github_sync,
@@ -52,7 +53,7 @@ defs = dg.Definitions(
     ],
     asset_checks=[quality.achievements_quality],
     jobs=[*chains, metrics_job, portfolio_job, pull_requests_job, quality_job],
-    sensors=pending_work,
+    sensors=[*pending_work, alerts_sensor],
     schedules=[metrics_refresh, portfolio_schedule, github_sync, quality_schedule],
     resources={"database": Database()},
     executor=dg.in_process_executor,

@@ -59,9 +59,13 @@ class Forbidden(Unauthorized):
 
 
 class Unavailable(ThreadsAgentError):
-    """A part we depend on does not answer; trying again helps."""
+    """A part we depend on does not answer; trying again helps, in `seconds` if that is known."""
 
     retryable = True
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class PermanentFailure(ThreadsAgentError):

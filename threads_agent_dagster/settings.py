@@ -78,8 +78,12 @@ class Settings(BaseSettings):
         False, description="true: a commit waits until backup_dir has it, so that a lost disk loses nothing"
     )
     alert_webhook_url: SecretStr | None = Field(
-        None, description="URL that failed runs are posted to; empty = log only"
+        None, description="URL that failed runs and dead rows are posted to; empty = log only"
     )
+    alert_webhook_secret: SecretStr | None = Field(
+        None, description="signs what is posted there (Standard Webhooks; whsec_… or any text); empty = unsigned"
+    )
+    alerts_per_hour: int = Field(30, ge=1, description="alerts posted within an hour; the rest is counted, not posted")
 
     database_url: SecretStr | None = _secret(
         "DATABASE_URL", "PostgreSQL 15 or newer with pgvector; empty = the embedded one"

@@ -61,7 +61,7 @@ def test_everything_can_be_redriven_at_once_and_is_claimable(client: TestClient,
     assert client.post("/dead-letters/redrive", json={}).json() == {"revived": 3}
     assert client.get("/dead-letters").json() == {"items": [], "next": None}
     with engine.connect() as connection:
-        assert sum(one.rows for one in pending.waiting(connection)) == 3
+        assert sum(one.rows for one in pending.waiting(connection) if one.asset != "alerts") == 3
 
 
 def test_nothing_dead_is_an_empty_list(client: TestClient) -> None:

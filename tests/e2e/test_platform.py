@@ -25,6 +25,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.receiver import Receiver
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.local import dagster_home
 
@@ -52,6 +53,7 @@ class Up:
     home: Path
     endpoints: dict[str, str]
     engine: Engine
+    alerts: Receiver
 
     @property
     def key(self) -> str:
@@ -113,14 +115,20 @@ def _until(what: str, look: Callable[[], Found], seconds: float = 180) -> Found:
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def alerts() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, alerts: Receiver) -> Iterator[Up]:
     home = tmp_path_factory.mktemp("home")
     log = home.with_suffix(".log")
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "threads_agent_dagster.cli", "up", "--demo", "--ports", "auto", "--home", str(home)],
-            env=environment | {"GITHUB_WEBHOOK_SECRET": SECRET},
+            env=environment | {"GITHUB_WEBHOOK_SECRET": SECRET, "THREADS_AGENT_ALERT_WEBHOOK_URL": alerts.url},
             cwd=ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -135,7 +143,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
         endpoints = _until("the platform to be ready", ready, 300)
         engine = make_engine(endpoints["database_url"])
-        yield Up(process, home, endpoints, engine)
+        yield Up(process, home, endpoints, engine, alerts)
         engine.dispose()
     finally:
         _end(process)
@@ -458,6 +466,31 @@ def test_the_demo_goes_and_everything_else_stays(up: Up) -> None:
 
 def _own(up: Up, table: str) -> list[Any]:
     return up.rows(f"SELECT id FROM {table} WHERE import_id IS NULL ORDER BY id")
+
+
+START = """
+mutation($job: String!) {
+  launchRun(executionParams: {runConfigData: {}, selector: {
+    jobName: $job, repositoryName: "__repository__", repositoryLocationName: "threads_agent"
+  }}) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}
+"""
+
+
+def test_a_run_that_fails_is_told_to_the_receiver_of_alerts(up: Up) -> None:
+    with up.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE dashboard_refreshes RENAME TO out_of_reach"))
+    try:
+        started = up.graphql(START, job="metrics")["launchRun"]
+        assert started["__typename"] == "LaunchRunSuccess", started
+        run_id = started["run"]["runId"]
+        told = _until("the alert", lambda: [one for one in up.alerts.received if run_id.encode() in one.body])
+    finally:
+        with up.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE out_of_reach RENAME TO dashboard_refreshes"))
+    assert (told[0].json["type"], told[0].json["data"]["job"]) == ("run.failed", "metrics")
+    assert "dashboard_refreshes" in told[0].json["data"]["error"]
+    assert told[0].json["data"]["url"] == f"{up.endpoints['dagster']}/runs/{run_id}"
 
 
 def test_sigterm_leaves_no_process(up: Up) -> None:

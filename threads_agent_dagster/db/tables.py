@@ -160,7 +160,9 @@ outbox = Table(
     _json("payload"),
     _time("created_at", now=True),
     _time("delivered_at"),
-    Index("idx_outbox_undelivered", "id", postgresql_where=text("delivered_at IS NULL")),
+    Column("withheld", Boolean, nullable=False, server_default=text("false")),
+    UniqueConstraint("topic", "key"),
+    Index("idx_outbox_delivered", "topic", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
 )
 
 # Who may come in, and what was already answered.

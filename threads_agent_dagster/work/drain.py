@@ -21,7 +21,7 @@ from psycopg.errors import DeadlockDetected, SerializationFailure
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from threads_agent_dagster.db import backfills, pending
+from threads_agent_dagster.db import alerts, backfills, pending
 from threads_agent_dagster.db.pending import Batch, Claimed, Days
 from threads_agent_dagster.domain.backfills import Compared, Spent
 from threads_agent_dagster.errors import PermanentFailure, Unavailable
@@ -199,7 +199,7 @@ def _work(engine: Engine, job: Job[Inputs, Result], batch: Batch, origin: Origin
         _store(engine, job, batch, results, origin, done)
     except Unavailable as error:
         with engine.begin() as connection:
-            pending.postpone(connection, batch, str(error), POSTPONE_SECONDS)
+            pending.postpone(connection, batch, str(error), error.seconds or POSTPONE_SECONDS)
         done.postponed += len(batch.rows)
         done.note(str(error))
     except OperationalError:
@@ -273,6 +273,7 @@ def _tell_dead(connection: Connection, job: Job[Inputs, Result], dead: Mapping[s
     if not dead:
         return
     log.error("%s: %d rows are dead, e.g. %s", job.asset, len(dead), next(iter(dead.items())))
+    alerts.tell_dead(connection, job.asset, dead)
     if job.dead is not None:
         job.dead(connection, dead)
 
