@@ -40,7 +40,7 @@ def test_dagster_knows_the_options(least: Any) -> None:
 
     known = {
         "code": (["python", "-m", "dagster", "api", "grpc"], grpc_command),
-        "daemon": (["python", "-m", "dagster._daemon", "run"], run_command),
+        "daemon": (["python", "-m", "threads_agent_dagster.dagster_fast.daemon", "run"], run_command),
         "webserver": (["python", "-m", "dagster_webserver"], dagster_webserver),
     }
     for name, (start, command) in known.items():

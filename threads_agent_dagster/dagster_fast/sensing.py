@@ -46,7 +46,7 @@ def wait_for_work(
     later is. Raises psycopg.OperationalError when the database is away.
     """
     deadline = time.monotonic() + seconds
-    with psycopg.connect(_libpq(database_url), autocommit=True, application_name="sensor") as connection:
+    with psycopg.connect(libpq(database_url), autocommit=True, application_name="sensor") as connection:
         watch = _Watch(connection, channel)
         if not _take_turn(connection, lock_id, deadline):
             return None
@@ -102,6 +102,7 @@ def _take_turn(connection: psycopg.Connection[Any], lock_id: int, deadline: floa
     return True
 
 
-def _libpq(database_url: str) -> str:
+def libpq(database_url: str) -> str:
+    """The URL without the driver that SQLAlchemy is told of."""
     scheme, separator, rest = database_url.partition("://")
     return scheme.partition("+")[0] + separator + rest

@@ -89,7 +89,9 @@ class Programs:
     def daemon(self) -> Program:
         """Dagster's daemon: sensors, schedules, backfills, run monitoring."""
         arguments = ["run", "-w", str(dagster_home.workspace_file(self.home))]
-        program = self._python("daemon", "dagster._daemon", *arguments, ready=self._daemon_beats)
+        program = self._python(
+            "daemon", "threads_agent_dagster.dagster_fast.daemon", *arguments, ready=self._daemon_beats
+        )
         program.grace_seconds = LISTENING_GRACE_SECONDS
         return program
 
