@@ -13,7 +13,7 @@ import dagster as dg
 from assets.quality import achievements_quality
 from resources.database import database_url
 from threads_agent_dagster.dagster_fast.sensing import wait_for_work
-from threads_agent_dagster.db.pending import CHANNEL, Waiting, waiting
+from threads_agent_dagster.db.pending import CHANNEL, Waiting, release_orphans, waiting
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -122,8 +122,9 @@ def _tick(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReaso
 
 
 def startable(engine: "Engine", instance: dg.DagsterInstance) -> list[Waiting]:
-    """What waits of the chains that have no unfinished run."""
-    with engine.connect() as connection:
+    """What waits of the chains that have no unfinished run; what a dead worker had claimed waits again."""
+    with engine.begin() as connection:
+        release_orphans(connection)
         found = waiting(connection)
     busy = _busy_chains(instance) if found else set()
     return [one for one in found if one.asset in CHAIN_OF and CHAIN_OF[one.asset] not in busy]

@@ -28,7 +28,7 @@ WRITE = text(
 )
 COUNTER_CLAIM = """
 WITH chosen AS MATERIALIZED (
-    SELECT asset, key FROM pending WHERE asset = :asset AND dead_at IS NULL AND :limit > 0
+    SELECT asset, key FROM pending WHERE asset = :asset AND dead_at IS NULL AND :limit > 0 AND :holder > 0
     AND (lease_until IS NULL OR lease_until < clock_timestamp()) AND cast(:first AS date) IS NOT DISTINCT FROM :last
     ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED
 )

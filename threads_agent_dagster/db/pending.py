@@ -120,7 +120,7 @@ WITH token AS MATERIALIZED (
     SELECT asset, key FROM pending WHERE {claimable} AND {attempts}
     ORDER BY change + priority * 1000000 LIMIT :limit FOR UPDATE SKIP LOCKED
 )
-UPDATE pending SET claim = token.token, attempts = pending.attempts + 1,
+UPDATE pending SET claim = token.token, attempts = pending.attempts + 1, holder = :holder,
     lease_until = clock_timestamp() + make_interval(secs => :lease)
 FROM chosen, token WHERE pending.asset = chosen.asset AND pending.key = chosen.key
 RETURNING token.token, pending.key, pending.day, pending.change, pending.attempts, pending.priority
@@ -138,11 +138,13 @@ def claim(
     lease_seconds: float,
     again: bool,
     backfill: str | None = None,
+    holder: int | None = None,
 ) -> Batch | None:
     """Up to `limit` rows that are free, by priority and age; with `again`, one row that was tried before.
 
     A row that may be poison is claimed alone, so that it cannot take others with it. Rows of a backfill that is being
     worked on are free for `backfill` alone. None when nothing is claimable.
+    Without a holder (see `new_holder`) only the end of the lease frees the rows of a worker that died.
     """
     parameters = {
         "asset": asset,
@@ -151,6 +153,7 @@ def claim(
         "limit": 1 if again else limit,
         "lease": lease_seconds,
         "backfill": backfill,
+        "holder": holder,
     }
     if again:
         parameters["most"] = MAX_ATTEMPTS
@@ -159,6 +162,37 @@ def claim(
         return None
     rows = [Claimed(row.key, row.day, row.change, row.attempts, row.priority) for row in found]
     return Batch(asset, found[0].token, rows)
+
+
+_HOLDERS = 7_202_600  # first half of the advisory locks that say which holders live
+_NEW_HOLDER = text("SELECT nextval('pending_change') % 2147483647")
+_VOUCH = text("SELECT pg_try_advisory_lock(:holders, :holder)")
+_RELEASE_ORPHANS = text("""
+    WITH alive AS MATERIALIZED (
+        SELECT objid::bigint AS holder FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+        WHERE locktype = 'advisory' AND objsubid = 2 AND classid = :holders AND granted AND datname = current_database()
+    ), orphans AS MATERIALIZED (
+        SELECT asset, key FROM pending WHERE claim IS NOT NULL AND holder IS NOT NULL AND dead_at IS NULL
+        AND NOT EXISTS (SELECT FROM alive WHERE alive.holder = pending.holder) FOR UPDATE SKIP LOCKED
+    )
+    UPDATE pending SET claim = NULL, lease_until = NULL FROM orphans
+    WHERE pending.asset = orphans.asset AND pending.key = orphans.key
+""")
+
+
+def new_holder(connection: Connection) -> int:
+    """A name for somebody who is about to claim rows."""
+    return int(connection.execute(_NEW_HOLDER).scalar_one())
+
+
+def vouch(session: Connection, holder: int) -> None:
+    """Says that the holder lives for as long as this session does; PostgreSQL sees it end when its process dies."""
+    session.execute(_VOUCH, {"holders": _HOLDERS, "holder": holder})
+
+
+def release_orphans(connection: Connection) -> int:
+    """Frees at once what dead holders had claimed, without waiting for the leases; returns how many rows."""
+    return connection.execute(_RELEASE_ORPHANS, {"holders": _HOLDERS}).rowcount
 
 
 _BURY = text(

@@ -106,6 +106,7 @@ pending = Table(
     Column("error", Text),
     _time("dead_at"),
     Column("backfill", Text),
+    Column("holder", Integer),
     PrimaryKeyConstraint("asset", "key"),
     CheckConstraint("priority BETWEEN 0 AND 2", name="priority"),
     Index(

@@ -101,7 +101,9 @@ class Clock(Protocol):
 
 
 class Heartbeat:
-    """Renews the lease of `token`, and of the backfill if it is one, every few seconds while the block runs."""
+    """While the block runs: renews the lease of `token`, and of the backfill if it is one, every few seconds, and
+    vouches for `holder` by a session.
+    """
 
     def __init__(self, engine: Engine, asset: str, lease_seconds: float, backfill: str | None = None) -> None:
         self._engine, self._asset, self._lease, self._backfill = engine, asset, lease_seconds, backfill
@@ -110,6 +112,9 @@ class Heartbeat:
         self.token: int | None = None
 
     def __enter__(self) -> Self:
+        self._session = self._open()
+        self.holder = pending.new_holder(self._session)
+        pending.vouch(self._session, self.holder)
         self._thread.start()
         return self
 
@@ -118,20 +123,29 @@ class Heartbeat:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        self._session.close()
+
+    def _open(self) -> Connection:
+        """A session of its own, closed and not reused: what it vouches for ends with it."""
+        session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        session.detach()
+        return session
 
     def _beat(self) -> None:
         while not self._stop.wait(min(HEARTBEAT_SECONDS, self._lease / 3)):
-            token = self.token
-            if token is None and self._backfill is None:
-                continue
             try:
-                with self._engine.begin() as connection:
-                    if token is not None:
-                        pending.extend(connection, self._asset, token, self._lease)
-                    if self._backfill is not None:
-                        backfills.extend(connection, self._backfill, self._asset, self._lease)
+                self._renew()
             except OperationalError as error:  # the fence stays right without the lease; only work may be done twice
                 log.warning("lease of %s not renewed: %s", self._asset, error)
+
+    def _renew(self) -> None:
+        if self._session.closed or self._session.invalidated:
+            self._session.close()
+            self._session = self._open()
+            pending.vouch(self._session, self.holder)
+        pending.extend(self._session, self._asset, self.token or 0, self._lease)  # always: it notices a cut session
+        if self._backfill is not None:
+            backfills.extend(self._session, self._backfill, self._asset, self._lease)
 
 
 def drain(
@@ -151,12 +165,14 @@ def drain(
     Who interrupts it (Dagster's termination is a BaseException) gets the claimed rows back into the queue, unblamed.
     """
     done, until = Drained(), clock() + seconds
+    with engine.begin() as connection:
+        pending.release_orphans(connection)
     _bury(engine, job, done)
     with Heartbeat(engine, job.asset, lease_seconds, backfill) as heartbeat:
         while clock() < until:
             worked = False
             for again in (False, True):  # fresh rows by the batch, then one that may be poison, alone
-                batch = _claim(engine, job, days, lease_seconds, again, backfill)
+                batch = _claim(engine, job, days, lease_seconds, heartbeat.holder, again, backfill)
                 if batch is None:
                     continue
                 heartbeat.token, worked = batch.token, True
@@ -173,6 +189,7 @@ def _claim(
     job: Job[Inputs, Result],
     days: Days | None,
     lease_seconds: float,
+    holder: int,
     again: bool,
     backfill: str | None,
 ) -> Batch | None:
@@ -185,6 +202,7 @@ def _claim(
             lease_seconds=lease_seconds,
             again=again,
             backfill=backfill,
+            holder=holder,
         )
         if batch is not None and job.claimed is not None:
             job.claimed(connection, batch.rows)
