@@ -103,6 +103,17 @@ class Settings(BaseSettings):
     )
     openai_base_url: str | None = _conventional("OPENAI_BASE_URL", "any OpenAI-compatible endpoint")
     openai_model: str | None = _conventional("OPENAI_MODEL", "name of the language model; must know structured output")
+    llm_tokens_per_day: int = Field(
+        1_000_000,
+        ge=0,
+        description="tokens of language models within a UTC day, reserved before each call; 0 = no calls",
+    )
+    llm_usd_per_million_input: float | None = Field(
+        None, ge=0, description="US dollars for a million tokens that are sent; empty = costs are not known"
+    )
+    llm_usd_per_million_output: float | None = Field(
+        None, ge=0, description="US dollars for a million tokens that come back; empty = costs are not known"
+    )
     qdrant_url: str | None = _conventional("QDRANT_URL", "vector database; empty = vectors stay in PostgreSQL")
     redis_url: SecretStr | None = _secret(
         "REDIS_URL", "cache and rate limits shared by several processes; empty = in process"

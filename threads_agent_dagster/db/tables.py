@@ -166,6 +166,41 @@ outbox = Table(
     Index("idx_outbox_delivered", "topic", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
 )
 
+llm_budgets = Table(
+    "llm_budgets",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("used_tokens", BigInteger, nullable=False, server_default=text("0")),
+    CheckConstraint("used_tokens >= 0", name="used"),
+)
+
+llm_calls = Table(
+    "llm_calls",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("request_hash", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'reserved'")),
+    Column("reserved_tokens", BigInteger, nullable=False),
+    Column("used_tokens", BigInteger),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("cost_usd", Numeric),
+    _json("answer", default=None),
+    Column("error", Text),
+    Column("run_id", Text),
+    _time("created_at", now=True),
+    _time("settled_at"),
+    CheckConstraint("status IN ('reserved', 'answered', 'refused', 'lost')", name="status"),
+    CheckConstraint("reserved_tokens > 0", name="reserved"),
+    CheckConstraint("(status = 'reserved') = (used_tokens IS NULL)", name="settled"),
+    Index("idx_llm_calls_answered", "request_hash", unique=True, postgresql_where=text("status = 'answered'")),
+    Index("idx_llm_calls_reserved", "request_hash", unique=True, postgresql_where=text("status = 'reserved'")),
+    Index("idx_llm_calls_day", "day"),
+)
+
 # Who may come in, and what was already answered.
 
 api_keys = Table(
