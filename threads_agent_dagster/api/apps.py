@@ -28,12 +28,14 @@ from threads_agent_dagster.api import (
     variants,
 )
 from threads_agent_dagster.api.caching import Cache
-from threads_agent_dagster.api.security import LimitBody, RequireKey
+from threads_agent_dagster.api.security import LimitBody, LimitLoad, RequireKey
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError
 from threads_agent_dagster.settings import Settings
 
 MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub's own limit
+MAX_HELD_BYTES = 256 * 1024 * 1024  # of all bodies under way
+MAX_REQUESTS = 1000  # under way in one app; deliveries that are held while PostgreSQL restarts count
 POOL_SIZE = 10
 DESCRIPTION = (
     "Every operation needs an API key: `Authorization: Bearer ta_…` or `X-API-Key: ta_…`. "
@@ -76,6 +78,7 @@ def create_app(name: str, settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(LimitBody, limit=MAX_BODY_BYTES)
     app.add_middleware(RequireKey)
+    app.add_middleware(LimitLoad, requests=MAX_REQUESTS, held=MAX_HELD_BYTES)
     app.add_middleware(telemetry.Observe, telemetry=app.state.telemetry)
     return app
 

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from threads_agent_dagster.api.bodies import Out, parse_json
 from threads_agent_dagster.api.dependencies import EngineDep, SettingsDep
-from threads_agent_dagster.api.problems import DATABASE_DOWN
+from threads_agent_dagster.api.problems import DATABASE_DOWN, database_fault
 from threads_agent_dagster.errors import ConfigurationError, InvalidInput, Unauthorized, Unavailable
 from threads_agent_dagster.work.inbox import Accepted, Delivery, accept
 
@@ -118,5 +118,5 @@ async def _store(engine: Engine, delivery: Delivery) -> Accepted:
             return await run_in_threadpool(_store_once, engine, delivery)
         except DATABASE_DOWN as error:
             if time.monotonic() >= deadline:
-                raise Unavailable("the delivery could not be stored; deliver it again") from error
+                raise Unavailable(f"{database_fault(error)}; deliver it again") from error
             await asyncio.sleep(RETRY_SECONDS)

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from psycopg.errors import DiskFull
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -64,11 +65,24 @@ def of_error(error: ThreadsAgentError) -> JSONResponse:
     return problem(status, str(error), headers=_headers(status))
 
 
+def database_fault(error: BaseException | None) -> str:
+    """What is wrong with PostgreSQL, for people; names no host, user or statement."""
+    if isinstance(getattr(error, "orig", None), DiskFull):
+        return "the database's disk is full; nothing was stored"
+    return "the database does not answer"
+
+
 def of_database(error: Exception) -> JSONResponse:
-    """The answer while PostgreSQL does not answer; names no host, user or statement."""
-    logger.warning("the database does not answer: %s", type(error).__name__)
+    """The answer while PostgreSQL cannot be used."""
+    fault = database_fault(error)
+    logger.warning("%s: %s", fault, type(error).__name__)
+    return overloaded(f"{fault}; try again")
+
+
+def overloaded(detail: str) -> JSONResponse:
+    """Nothing is wrong with the request, but it cannot be served now."""
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    return problem(status, "the database does not answer; try again", headers=_headers(status))
+    return problem(status, detail, headers=_headers(status))
 
 
 def _headers(status: HTTPStatus) -> dict[str, str]:

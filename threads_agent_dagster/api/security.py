@@ -20,7 +20,8 @@ from threads_agent_dagster.errors import Forbidden, Unauthorized
 from threads_agent_dagster.work.api_keys import Principal, Role, verify
 
 # Probes, the scrape, the signed webhook (its signature is its key), and what describes the API.
-OPEN_PATHS = docs.PATHS | {"/health", "/livez", "/readyz", "/metrics", "/webhooks/github", "/openapi.json"}
+PROBES = {"/health", "/livez", "/readyz", "/metrics"}
+OPEN_PATHS = docs.PATHS | PROBES | {"/webhooks/github", "/openapi.json"}
 BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
@@ -68,6 +69,44 @@ class LimitBody:
 
     def _too_large(self) -> Response:
         return problems.problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail(), headers={"Connection": "close"})
+
+
+class LimitLoad:
+    """Refuses what comes while `requests` are under way or their bodies fill `held` bytes: to wait would help nobody.
+
+    Probes and the scrape pass.
+    """
+
+    def __init__(self, app: ASGIApp, requests: int, held: int) -> None:
+        self.app = app
+        self.requests, self.held = requests, held
+        self._under_way = self._holding = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+            return
+        if self._under_way >= self.requests:
+            await problems.overloaded("too many requests are under way; try again")(scope, receive, send)
+            return
+        came = 0
+
+        async def receive_counted() -> Message:
+            nonlocal came
+            message = await receive()
+            length = len(message.get("body", b""))
+            came, self._holding = came + length, self._holding + length
+            if self._holding > self.held:
+                retry = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)}
+                raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "too much is being received; try again", retry)
+            return message
+
+        self._under_way += 1
+        try:
+            await self.app(scope, receive_counted, send)
+        finally:
+            self._under_way -= 1
+            self._holding -= came
 
 
 class RequireKey:

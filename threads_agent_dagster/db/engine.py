@@ -16,6 +16,7 @@ def libpq_url(database_url: str) -> str:
     return sqlalchemy_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+POOL_SECONDS = 10.0  # how long a caller waits for a free connection
 _OPTIONS = {
     "timezone": "UTC",
     "lock_timeout": "10s",
@@ -32,6 +33,7 @@ def make_engine(database_url: str, *, pool_size: int = 5, application: str = "th
         sqlalchemy_url(database_url),
         pool_size=pool_size,
         max_overflow=pool_size,
+        pool_timeout=POOL_SECONDS,
         pool_pre_ping=True,
         connect_args={
             "application_name": application,
