@@ -21,6 +21,7 @@ from assets import (
 from resources.database import Database
 from sensors.alerts import alerts_sensor
 from sensors.pending import chains, pending_work
+from sensors.retention import nightly_retention, retention
 from sensors.schedules import (
     github_sync,
     metrics_job,
@@ -52,9 +53,9 @@ defs = dg.Definitions(
         metrics.dashboard_metrics,
     ],
     asset_checks=[quality.achievements_quality],
-    jobs=[*chains, metrics_job, portfolio_job, pull_requests_job, quality_job],
+    jobs=[*chains, metrics_job, portfolio_job, pull_requests_job, quality_job, retention],
     sensors=[*pending_work, alerts_sensor],
-    schedules=[metrics_refresh, portfolio_schedule, github_sync, quality_schedule],
+    schedules=[metrics_refresh, portfolio_schedule, github_sync, quality_schedule, nightly_retention],
     resources={"database": Database()},
     executor=dg.in_process_executor,
 )

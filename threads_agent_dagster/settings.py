@@ -31,6 +31,11 @@ def _secret(name: str, description: str) -> SecretStr | None:
     return Field(default=None, validation_alias=name, description=description)
 
 
+def _days(default: int, what: str) -> int:
+    field: int = Field(default, ge=0, le=36500, description=f"days; how long is kept: {what}; 0 = for ever")
+    return field
+
+
 class Settings(BaseSettings):
     """All settings; read once at a process's start and handed down."""
 
@@ -77,6 +82,14 @@ class Settings(BaseSettings):
     backup_synchronous: bool = Field(
         False, description="true: a commit waits until backup_dir has it, so that a lost disk loses nothing"
     )
+    keep_event_logs_days: int = _days(
+        30, "step events and log lines of finished runs; what assets and runs did is kept"
+    )
+    keep_ticks_days: int = _days(7, "what sensors and schedules did; failures four times as long, idle ticks a day")
+    keep_inbox_days: int = _days(30, "bodies of deliveries that no achievement was made from")
+    keep_idempotency_keys_days: int = _days(7, "answers under an Idempotency-Key")
+    keep_llm_calls_days: int = _days(90, "recorded answers of language models")
+    keep_outbox_days: int = _days(30, "what was delivered, e.g. alerts")
     alert_webhook_url: SecretStr | None = Field(
         None, description="URL that failed runs and dead rows are posted to; empty = log only"
     )

@@ -398,7 +398,7 @@ def test_dagster_accepts_its_configuration(instance_folder: Any) -> None:
 
 
 def test_dagster_is_configured_as_on_one_machine(chart: Any, tmp_path: Any) -> None:
-    here = dagster_home.instance_config(Home(tmp_path), "default")
+    here = dagster_home.instance_config(Home(tmp_path), Settings(run_launcher="default", _env_file=None))
     there = yaml.safe_load(chart.dagster_file("dagster.yaml"))
     assert there.keys() - OF_THIS_POD == here.keys() - OF_THIS_POD
     assert [key for key in here.keys() - OF_THIS_POD if there[key] != here[key]] == []

@@ -83,7 +83,8 @@ class Evidence:
 
 _EVIDENCE = text("""
     SELECT asked.key, inbox.id AS inbox_id, pushes.id AS push_id, git_commits.id AS commit_id,
-        pull_requests.id AS pull_request_id, inbox.event, inbox.body, inbox.received_at, pushes.body AS push,
+        pull_requests.id AS pull_request_id, inbox.event, nullif(inbox.body, '') AS body, inbox.received_at,
+        nullif(pushes.body, '') AS push,
         pushes.received_at AS pushed_at, git_commits.change AS commit, pull_requests.change AS pull,
         coalesce(pull_requests.import_id, git_commits.import_id, known.import_id) AS import_id,
         CASE WHEN num_nonnulls(inbox.id, pushes.id, git_commits.id, pull_requests.id) = 0 THEN to_jsonb(known) END

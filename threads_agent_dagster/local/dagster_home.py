@@ -23,7 +23,6 @@ HEADER = (
 MAX_RUNTIME_SECONDS = 3600
 POOL_LIMIT = 4  # steps that share a pool that is not named here
 POOL_LIMITS = {"openai": 4, "github": 2, "vectors": 1}  # Dagster keeps these in its database, not in dagster.yaml
-TICKS = {"skipped": 1, "success": 7, "failure": 30, "started": 7}  # days; a sensor ticks 17,000 times a day
 
 
 def storage_url(database_url: str) -> str:
@@ -63,11 +62,12 @@ def write(home: Home, settings: Settings, code_port: int) -> None:
     """Write both files; a `dagster.yaml` in a DAGSTER_HOME of the user's own is left alone."""
     _write(workspace_file(home), _workspace(code_port))
     if not settings.dagster_home:
-        _write(home.dagster / "dagster.yaml", instance_config(home, settings.run_launcher))
+        _write(home.dagster / "dagster.yaml", instance_config(home, settings))
 
 
-def instance_config(home: Home, run_launcher: str) -> dict[str, Any]:
+def instance_config(home: Home, settings: Settings) -> dict[str, Any]:
     """The content of `dagster.yaml`."""
+    ticks = _ticks(settings.keep_ticks_days)
     config = {
         "local_artifact_storage": {
             "module": "dagster._core.storage.root",
@@ -90,11 +90,18 @@ def instance_config(home: Home, run_launcher: str) -> dict[str, Any]:
         "sensors": {"use_threads": True, "num_workers": 8},
         "schedules": {"use_threads": True, "num_workers": 4},
         "backfills": {"use_threads": True, "num_workers": 4},
-        "retention": {"sensor": {"purge_after_days": TICKS}, "schedule": {"purge_after_days": TICKS}},
+        "retention": {"sensor": {"purge_after_days": ticks}, "schedule": {"purge_after_days": ticks}},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }
-    return config | _engine(home, run_launcher)
+    return config | _engine(home, settings.run_launcher)
+
+
+def _ticks(days: int) -> dict[str, int]:
+    """Days for each kind of tick, as Dagster wants them (-1: for ever); a sensor ticks 17,000 times a day."""
+    if days == 0:
+        return dict.fromkeys(("skipped", "success", "failure", "started"), -1)
+    return {"skipped": 1, "success": days, "failure": 4 * days, "started": days}
 
 
 def _engine(home: Home, run_launcher: str) -> dict[str, Any]:
