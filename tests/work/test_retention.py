@@ -1,7 +1,5 @@
 """Retention on a real Dagster instance: what is old goes, the status of every partition stays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import openai
 
 TIMEOUT_SECONDS = 60.0
+NEVER_SENT = {"ConnectError", "ConnectTimeout"}  # by name: of httpx or of httpx2, as the version of openai has it
 TOKENS_PER_MESSAGE = 16  # what chat templates add, generously
 
 
@@ -105,14 +106,11 @@ def _completion(answer: openai.types.chat.ChatCompletion) -> Completion:
 
 def _failure(error: openai.OpenAIError) -> Exception:
     """What went wrong, without the server's words where they may repeat the question."""
-    import httpx
     import openai
 
     if isinstance(error, openai.APIStatusError):
         return _refusal(error)
-    if isinstance(error, openai.APIConnectionError) and isinstance(
-        error.__cause__, httpx.ConnectError | httpx.ConnectTimeout
-    ):
+    if type(error.__cause__).__name__ in NEVER_SENT:
         return Unavailable("no connection to the language model; is OPENAI_BASE_URL right?")
     return MaybePaid(f"the language model's answer did not come ({type(error).__name__})")
 

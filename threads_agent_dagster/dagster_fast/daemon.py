@@ -108,8 +108,16 @@ def _watch(turn: Turn) -> None:
     os._exit(LOST)
 
 
+def _log_to_stderr() -> None:
+    """Only what is said here: Dagster sets up its own logging later."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.propagate = False
+
+
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    _log_to_stderr()
     turn = Turn(database_url())
     turn.take()
     threading.Thread(target=_watch, args=[turn], name="turn", daemon=True).start()
