@@ -20,7 +20,8 @@ RULES: Final[Mapping[str, TextClause]] = {
         UPDATE inbox SET body = '', headers = '{}' WHERE id IN (
             SELECT id FROM inbox WHERE body <> '' AND status IN ('processed', 'ignored')
             AND received_at < now() - make_interval(days => :days)
-            AND NOT EXISTS (SELECT FROM achievements WHERE inbox.id IN (achievements.inbox_id, achievements.push_id))
+            AND NOT EXISTS (SELECT FROM achievements WHERE achievements.inbox_id = inbox.id)
+            AND NOT EXISTS (SELECT FROM achievements WHERE achievements.push_id = inbox.id)
             ORDER BY id LIMIT :batch FOR UPDATE SKIP LOCKED
         )"""),
     "idempotency_keys": text("""
