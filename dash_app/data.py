@@ -5,6 +5,7 @@ Raises everywhere: Unavailable when the database does not answer, ConfigurationE
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,8 +47,9 @@ from dash_app.rows import (
     Segment,
     Similar,
     Variant,
+    Verdict,
 )
-from threads_agent_dagster.db import embeddings, identities, metrics, portfolio
+from threads_agent_dagster.db import embeddings, identities, metrics, portfolio, verdicts
 from threads_agent_dagster.db.tables import (
     achievement_theme_members,
     achievement_themes,
@@ -454,7 +456,28 @@ def list_experiments(engine: Engine, asked: Mapping[str, str], page: int) -> Lis
 def experiment(engine: Engine, key: str) -> Experiment | None:
     with _reading(engine) as connection:
         row = connection.execute(select(experiments).where(experiments.c.id == key)).one_or_none()
-        return None if row is None else _experiment(row, _variants(connection, [key]))
+        if row is None:
+            return None
+        found = _experiment(row, _variants(connection, [key]))
+        return replace(found, verdict=_verdict(connection, key), promoted=verdicts.promoted(connection, key))
+
+
+def _verdict(connection: Connection, key: str) -> Verdict | None:
+    row = verdicts.find(connection, key)
+    if row is None:
+        return None
+    document = json.loads(row["document"])
+    return Verdict(
+        verdict=row["verdict"],
+        reason=row["reason"],
+        rule=row["rule"],
+        gate=row["gate"],
+        n=row["n"],
+        p_value_sequential=row["p_value_sequential"],
+        srm_p=row["srm_p"],
+        p_best={arm["variant_id"]: arm["p_best"] for arm in document["arms"] if arm["p_best"] is not None},
+        origin=Origin("experiment_verdicts", row["run_id"], row["computed_at"], row["code_version"]),
+    )
 
 
 def _variants(connection: Connection, keys: Sequence[str]) -> Mapping[str, list[Variant]]:

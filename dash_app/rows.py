@@ -210,8 +210,23 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a started experiment says; `p_best` by variant, `gate` what held a decision back."""
+
+    verdict: str
+    reason: str
+    rule: str
+    gate: str | None
+    n: int
+    p_value_sequential: float | None
+    srm_p: float | None
+    p_best: Mapping[str, float]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
-    """An experiment as planned, with its variants."""
+    """An experiment as planned, with its variants, its verdict once there is one, and the promoted variant."""
 
     id: str
     name: str
@@ -220,3 +235,5 @@ class Experiment:
     started_at: datetime | None
     ended_at: datetime | None
     variants: Sequence[Variant]
+    verdict: Verdict | None = None
+    promoted: str | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from string import ascii_uppercase
-from typing import Final
+from typing import Any, Final
 
 from dash import dcc, html
 from dash.development.base_component import Component
@@ -35,6 +35,13 @@ from dash_app.rows import Experiment, Variant
 PATH = "/experiments"
 FILTERS = ("q", "status")
 STATUSES: Final = {"draft": "Planned", "running": "Running", "stopped": "Stopped"}
+VERDICT = "Computed from the variants' counts by the plan that was frozen at the start."
+POLICIES: Final = {
+    "thompson": "Thompson sampling",
+    "top_two": "Top-two sampling",
+    "ucb": "An upper confidence bound",
+    "forward": "Forward-looking sampling",
+}
 RATE = "Successes per impression, over all observations of this variant."
 COUNT = "Over all observations of this variant, each counted once."
 TOTAL = "Over all variants of this experiment; the run is that of the newest of them."
@@ -124,7 +131,43 @@ def detail(view: View) -> Shown:
         facts.append(f"ended {wording.day(found.ended_at)}")
     named = list(zip(_letters(len(found.variants)), found.variants, strict=True))
     head = [back("A/B Testing", PATH), *heading(found.name, " · ".join(facts))]
-    return Shown(found.name, head, [_intervals(named), _variants(named, view.provenance)])
+    return Shown(
+        found.name,
+        head,
+        [_verdict(found, view.provenance), _intervals(named), _variants(named, found, view.provenance)],
+    )
+
+
+def _verdict(found: Experiment, provenance: Provenance) -> Component:
+    verdict = found.verdict
+    if verdict is None:
+        nothing: list[Part] = ["A verdict is given once the experiment was started and its variants were observed."]
+        return card("Verdict", empty("No verdict yet", nothing))
+    source = provenance.button("Verdict", VERDICT, verdict.origin)
+    winner = [html.P(["Promoted: ", html.Strong(found.promoted)])] if found.promoted else []
+    figures = f"{wording.count(verdict.n)} impressions judged"
+    for name, p in (("sequential p", verdict.p_value_sequential), ("sample ratio p", verdict.srm_p)):
+        figures += f" · {name} {wording.MISSING if p is None else f'{p:.2g}'}"
+    return card(
+        "Verdict",
+        [
+            html.P(figure(verdict.verdict.capitalize(), source), className="title"),
+            html.P(verdict.reason),
+            html.P(f"Rule: {verdict.rule}.", className="quiet"),
+            html.P(figures, className="quiet"),
+            *winner,
+            html.P(_allocation(found.plan), className="quiet"),
+        ],
+    )
+
+
+def _allocation(plan: Mapping[str, Any]) -> str:
+    """How impressions are given out, in words."""
+    policy = POLICIES.get(plan.get("policy", "fixed"), "")
+    split = "in the planned shares " + " : ".join(map(str, plan["weights"])) if plan.get("weights") else "evenly"
+    if not policy:
+        return f"Impressions are split {split}."
+    return f"{policy} gives out the impressions; {wording.percent(plan.get('floor', 0.1), 0)} are split {split}."
 
 
 def _letters(n: int) -> list[str]:
@@ -155,7 +198,7 @@ def _intervals(named: Sequence[tuple[str, Variant]]) -> Component:
     return card("Success rates", [html.P(explanation, className="quiet"), graph(intervals(measured), described)])
 
 
-def _variants(named: Sequence[tuple[str, Variant]], provenance: Provenance) -> Component:
+def _variants(named: Sequence[tuple[str, Variant]], found: Experiment, provenance: Provenance) -> Component:
     columns = [
         Column("", style="letter"),
         Column("Variant", style="lead"),
@@ -163,8 +206,34 @@ def _variants(named: Sequence[tuple[str, Variant]], provenance: Provenance) -> C
         Column("Successes", style="number"),
         Column("Rate", style="number"),
         Column("Interval of the rate", style="number"),
+        Column("Share shown", style="number"),
+        Column("Best with probability", style="number"),
     ]
-    return card("Variants", table(columns, [_variant_row(letter, variant, provenance) for letter, variant in named]))
+    total = sum(variant.impressions or 0 for _, variant in named)
+    rows = [
+        [
+            *_variant_row(letter, variant, provenance),
+            _share(variant, total, provenance),
+            _best_chance(variant, found, provenance),
+        ]
+        for letter, variant in named
+    ]
+    return card("Variants", table(columns, rows))
+
+
+def _share(variant: Variant, total: int, provenance: Provenance) -> Component:
+    if not total or variant.impressions is None:
+        return html.Span(wording.MISSING, className="missing", title="not counted")
+    source = provenance.button("Share shown", "This variant's part of all impressions.", variant.origin)
+    return figure(wording.percent(variant.impressions / total, 0), source)
+
+
+def _best_chance(variant: Variant, found: Experiment, provenance: Provenance) -> Component:
+    if found.verdict is None or variant.id not in found.verdict.p_best:
+        return html.Span(wording.MISSING, className="missing", title="no verdict yet")
+    meaning = "Probability of having the highest rate, when every rate was equally likely before."
+    source = provenance.button("Best with probability", meaning, found.verdict.origin)
+    return figure(wording.percent(found.verdict.p_best[variant.id], 1), source)
 
 
 def _variant_row(letter: str, variant: Variant, provenance: Provenance) -> list[Content]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -129,3 +131,75 @@ def test_the_verdict_follows_the_counts(prompts: TestClient, engine: Engine) -> 
     assert result["plan"]["alpha"] == 0.01
     _measure(engine, b=200)
     assert prompts.get(path).json()["result"]["verdict"] not in ("ship", "roll back")
+
+
+def _started(prompts: TestClient, engine: Engine, **plan: Any) -> str:
+    new = NEW | {"plan": {"minimum_sample": 0} | plan}
+    assert prompts.post(EXPERIMENTS, json=new).status_code == 201
+    assert prompts.post(f"{EXPERIMENTS}/hooks/start").status_code == 200
+    _measure(engine, a=200, b=600)
+    return f"{EXPERIMENTS}/hooks"
+
+
+def test_promote_and_undo_say_who_and_when_and_refuse_what_is_unhealthy(prompts: TestClient, engine: Engine) -> None:
+    path = _started(prompts, engine)
+    promoted = prompts.post(f"{path}/promote", json={}).json()
+    assert (promoted["promoted"], promoted["promotions"][0]["promoted_by"]) == ("b", "test editor")
+    assert promoted["promotions"][0]["verdict_sha256"] == promoted["result"]["sha256"]
+    undone = prompts.post(f"{path}/undo", json={"reason": "too loud"}).json()
+    assert (undone["promoted"], undone["promotions"][0]["undo_reason"]) == (None, "too loud")
+    assert undone["promotions"][0]["undone_at"] is not None
+    assert prompts.post(f"{path}/undo", json={}).status_code == 409
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE variant_performance SET impressions = 5000 WHERE variant_id = 'b'"))
+    refused = prompts.post(f"{path}/promote", json={})
+    assert (refused.status_code, "unhealthy" in refused.json()["detail"]) == (409, True)
+    insisted = {"variant_id": "b", "force": True}
+    assert prompts.post(f"{path}/promote", json=insisted).status_code == 422
+    forced = prompts.post(f"{path}/promote", json=insisted | {"reason": "known outage"}).json()
+    assert (forced["promoted"], forced["promotions"][0]["forced"]) == ("b", True)
+
+
+def test_exports_hold_what_the_table_holds(prompts: TestClient, engine: Engine) -> None:
+    path = _started(prompts, engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE variants SET hook = '=HYPERLINK(1)' WHERE variant_id = 'b'"))
+    answer = prompts.get(f"{path}/export")
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert [(row["variant_id"], row["impressions"], row["successes"]) for row in rows] == [
+        ("a", "10000", "200"),
+        ("b", "10000", "600"),
+    ]
+    assert rows[1]["hook"] == "'=HYPERLINK(1)"
+    assert "attachment" in answer.headers["content-disposition"]
+    assert prompts.get(f"{path}/export?format=json").json() == prompts.get(path).json()
+    assert prompts.get(f"{path}/export?format=xml").status_code == 422
+
+
+NOT_PLANS: list[dict[str, Any]] = [
+    {"stopping_rule": "fixed"},
+    {"guardrails": [{"metric": "success_rate", "tolerated": 0.1}]},
+    {"guardrails": [{"metric": "hides", "tolerated": -1}]},
+    {"policy": "greedy"},
+    {"floor": 0},
+    {"stale_days": 0},
+]
+
+
+def test_a_plan_that_could_not_decide_is_refused(prompts: TestClient, subtests: pytest.Subtests) -> None:
+    for plan in NOT_PLANS:
+        with subtests.test(plan=str(plan)):
+            assert prompts.post(EXPERIMENTS, json=NEW | {"plan": plan}).status_code == 422
+    half = [NEW["variants"][0] | {"weight": 2}, NEW["variants"][1]]
+    assert prompts.post(EXPERIMENTS, json=NEW | {"variants": half}).status_code == 422
+
+
+def test_weights_follow_the_variants_not_their_order(prompts: TestClient, engine: Engine) -> None:
+    weighed = [arm | {"weight": 3 if arm["variant_id"] == "b" else 1} for arm in NEW["variants"]]
+    prompts.post(EXPERIMENTS, json=NEW | {"variants": weighed, "plan": {"minimum_sample": 0}})
+    prompts.post(f"{EXPERIMENTS}/hooks/start")
+    _measure(engine, a=200, b=600)
+    assert prompts.get(f"{EXPERIMENTS}/hooks").json()["result"]["gate"] == "sample_ratio"
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE variant_performance SET impressions = 30000 WHERE variant_id = 'b'"))
+    assert prompts.get(f"{EXPERIMENTS}/hooks").json()["result"]["srm_p"] == 1.0

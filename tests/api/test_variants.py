@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -152,3 +153,92 @@ def test_a_running_experiment_takes_no_further_variant(prompts: TestClient, engi
         connection.execute(text("UPDATE experiments SET status = 'draft'"))
     assert prompts.post(VARIANTS, json=new).status_code == 201
     assert len(prompts.get(f"{VARIANTS}?experiment_id={experiment}").json()["items"]) == 3
+
+
+def _run(prompts: TestClient, **plan: Any) -> None:
+    arms = [{"variant_id": name, "hook": f"Hook {name}", "is_control": name == "a"} for name in "abc"]
+    new = {"id": "x", "name": "x", "plan": plan, "variants": arms}
+    assert prompts.post("/api/v1/experiments", json=new).status_code == 201
+    assert prompts.post("/api/v1/experiments/x/start").status_code == 200
+
+
+def _select(prompts: TestClient, unit: str, **more: Any) -> dict[str, Any]:
+    answer = prompts.post(f"{VARIANTS}/select", json={"experiment_id": "x", "unit_id": unit, **more})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_fixed_split_is_the_documented_hash(prompts: TestClient) -> None:
+    _run(prompts)
+    for number in range(20):
+        position = int.from_bytes(hashlib.sha256(f"x\0u{number}".encode()).digest()[:8], "big") / 2**64
+        found = _select(prompts, f"u{number}")
+        assert (found["variant_id"], found["steered"]) == ("abc"[int(position * 3)], False)
+
+
+@pytest.mark.parametrize("policy", ["thompson", "top_two", "ucb", "forward"])
+def test_a_policy_favours_what_works_keeps_a_floor_and_never_changes_its_mind(
+    prompts: TestClient, engine: Engine, policy: str
+) -> None:
+    _run(prompts, policy=policy, floor=0.3)
+    with engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO variant_performance (variant_id, dimensions, impressions, successes)
+                    VALUES ('a', '{}', 2000, 20), ('b', '{}', 2000, 500), ('c', '{}', 2000, 10)""")
+        )
+        for earlier in range(3 if policy == "forward" else 0):  # what a prior is fitted to
+            for statement in (
+                "INSERT INTO experiments (id, name) VALUES ('e{0}', 'earlier')",
+                "INSERT INTO variants (variant_id, experiment_id) VALUES ('e{0}/a', 'e{0}'), ('e{0}/b', 'e{0}')",
+                "INSERT INTO variant_performance (variant_id, dimensions, impressions, successes) "
+                "VALUES ('e{0}/a', '{{}}', 1000, 2{0}), ('e{0}/b', '{{}}', 1000, 9{0})",
+            ):
+                connection.execute(text(statement.format(earlier)))
+    first = [_select(prompts, f"u{number}") for number in range(40)]
+    steered = [one["variant_id"] for one in first if one["steered"]]
+    assert 0 < len(steered) < 40
+    assert steered.count("b") >= len(steered) * (0.4 if policy == "top_two" else 0.9)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE variant_performance SET successes = 0 WHERE variant_id = 'b'"))
+    assert [_select(prompts, f"u{number}") for number in range(40)] == first
+
+
+def test_callers_at_once_get_one_variant_for_one_unit(prompts: TestClient) -> None:
+    _run(prompts, policy="thompson")
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda seed: _select(prompts, "same", seed=seed)["variant_id"], range(24)))
+    assert len(found) == 1
+
+
+def test_posts_of_an_hour_share_a_variant_and_a_promoted_one_gets_everything(prompts: TestClient) -> None:
+    _run(prompts)
+    select, hour = f"{VARIANTS}/select", {"experiment_id": "x", "persona_id": "ada"}
+    found = [prompts.post(select, json=hour | {"at": f"2026-01-05T10:{minute}:00Z"}).json() for minute in (10, 50)]
+    assert found[0] == found[1]
+    assert found[0]["unit_id"] == "ada|2026-W02|Mon|10"
+    force = {"variant_id": "c", "force": True, "reason": "a test"}
+    assert prompts.post("/api/v1/experiments/x/promote", json=force).status_code == 200
+    assert {_select(prompts, f"u{number}")["variant_id"] for number in range(9)} == {"c"}
+    assert prompts.post("/api/v1/experiments/x/undo", json={}).status_code == 200
+    assert len({_select(prompts, f"u{number}")["variant_id"] for number in range(30)}) == 3
+
+
+def test_what_cannot_be_selected_is_refused(prompts: TestClient, engine: Engine) -> None:
+    select = f"{VARIANTS}/select"
+    assert prompts.post(select, json={"experiment_id": "x", "unit_id": "u"}).status_code == 404
+    _run(prompts)
+    for wrong in ({}, {"unit_id": "u", "persona_id": "p"}, {"persona_id": "p"}, {"unit_id": "u", "seed": -1}):
+        assert prompts.post(select, json={"experiment_id": "x"} | wrong).status_code == 422
+    assert prompts.post("/api/v1/experiments/x/stop").status_code == 200
+    assert prompts.post(select, json={"experiment_id": "x", "unit_id": "u"}).status_code == 409
+
+
+def test_harm_and_steering_belong_to_the_event(prompts: TestClient, engine: Engine, variant: str) -> None:
+    event = _event("a", steered=True, guardrails={"hides": 2})
+    assert prompts.post(variant, json={"observations": [event]}).status_code == 200
+    assert prompts.post(variant, json={"observations": [event]}).json()["duplicates"] == 1
+    assert prompts.post(variant, json={"observations": [event | {"steered": False}]}).status_code == 409
+    assert prompts.post(variant, json={"observations": [event | {"guardrails": {"hides": 1}}]}).status_code == 409
+    assert prompts.post(variant, json={"observations": [_event("b", guardrails={"hides": 11})]}).status_code == 422
+    assert _sums(engine) == (1, 10, 3)

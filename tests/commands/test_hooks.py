@@ -62,6 +62,23 @@ def test_reasons_are_added_on_request() -> None:
     (answer,), _, _ = run([offer("a")], "--explain")
     assert list(answer) == ["id", "scores", "reasons"]
     story = answer["reasons"][1]
-    assert list(story) == ["sd", "effects", "patterns"]
+    assert list(story) == ["sd", "effects", "patterns", "freshness"]
     assert story["patterns"] == ["pointing words", "question words", "curiosity gap"]
     assert len(story["effects"]) == 6
+    assert set(story["freshness"].values()) == {1.0}
+
+
+def test_a_pattern_shown_lately_is_less_fresh_beside_an_equal_score() -> None:
+    plain = json.loads(offer("a"))
+    worn = plain | {"recent": [{"hook": "Why this?", "age_days": 0}, {"hook": "What next?", "age_days": 14}]}
+    (fresh,), _, _ = run([json.dumps(plain)], "--explain")
+    (tired,), _, _ = run([json.dumps(worn)], "--explain")
+    assert tired["scores"] == fresh["scores"]
+    assert tired["reasons"][1]["freshness"]["question words"] == pytest.approx(1 / 2.5)
+
+
+@pytest.mark.parametrize("recent", ['"x"', '["x"]', '[{"hook": "x"}]', '[{"hook": "x", "age_days": -1}]'])
+def test_a_history_that_is_none_is_named(recent: str) -> None:
+    answers, errors, code = run([offer("a")[:-1] + f', "recent": {recent}}}'])
+    assert (answers, code) == ([], 1)
+    assert errors.startswith("line 1: recent must be a list of")

@@ -11,14 +11,16 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from threads_agent_dagster.api.bodies import Count, In, JsonObject, Line, Moment, Name, Out, Page, StrictRoute
+from threads_agent_dagster.api.bodies import INTEGER, Count, In, JsonObject, Line, Moment, Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import experiments
 from threads_agent_dagster.db import variants as db
+from threads_agent_dagster.domain import allocation
+from threads_agent_dagster.domain.allocation import block_id
 from threads_agent_dagster.errors import Conflict, InvalidInput
-from threads_agent_dagster.work.variants import record
+from threads_agent_dagster.work.variants import record, select
 
 router = APIRouter(prefix="/api/v1/variants", tags=["variants"], route_class=StrictRoute)
 
@@ -97,6 +99,50 @@ class Recorded(Out):
     variant_id: str
     recorded: int
     duplicates: int
+
+
+class Unit(In):
+    """What gets a variant: a `unit_id`, or a persona's posts within one hour (`persona_id` and `at`)."""
+
+    experiment_id: Name
+    unit_id: Name | None = None
+    persona_id: Name | None = None
+    at: Moment | None = None
+    seed: Annotated[int, Field(ge=0, le=INTEGER)] = 0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        block = (self.persona_id is not None) + (self.at is not None)
+        if block == 1 or (block == 2) == (self.unit_id is not None):
+            raise ValueError("give either unit_id, or persona_id and at")
+        return self
+
+    def name(self) -> str:
+        if self.persona_id is None or self.at is None:
+            assert self.unit_id is not None  # checked above
+            return self.unit_id
+        return block_id(self.persona_id, self.at)
+
+
+class Selected(Out):
+    """`steered`: a policy or a promotion chose; send it along with what is observed, so that verdicts leave it out."""
+
+    variant_id: str
+    unit_id: str
+    policy: str
+    steered: bool
+    promoted: bool
+
+
+@router.post("/select", response_model=Selected)
+def select_variant(unit: Unit, once: OnceDep, _: Editor) -> JSONResponse:
+    """The same unit always gets the same variant, in every process, until a winner is promoted."""
+
+    def write(connection: Connection) -> Reply:
+        found = select(connection, allocation.Unit(unit.experiment_id, unit.name(), unit.seed))
+        return Reply(200, Selected.model_validate(found), {})
+
+    return once(write)
 
 
 @router.get("")

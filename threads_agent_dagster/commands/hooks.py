@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from threads_agent_dagster.commands.jsonl import Answer, answer_lines
-from threads_agent_dagster.domain.hooks import Explanation, Offer, explain, predicted_logits
+from threads_agent_dagster.domain.hooks import Explanation, Offer, explain, freshness, predicted_logits
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -26,7 +26,10 @@ def hooks() -> None:
 
 @app.command()
 def rank(with_reasons: ExplainOption = False) -> None:
-    """Score competing hooks: {"id","hooks","body"} lines in, {"id","scores"} lines out; higher = expected to win."""
+    """Score competing hooks: {"id","hooks","body"} lines in, {"id","scores"} lines out; higher = expected to win.
+
+    A line may name hooks shown before, "recent": [{"hook","age_days"}]; --explain then says how fresh each pattern is.
+    """
     answer_lines(("id", "hooks", "body"), _offer, lambda offers: _answers(offers, with_reasons), BATCH)
 
 
@@ -36,7 +39,20 @@ def _offer(found: dict[str, Any]) -> Offer:
         raise ValueError("hooks must be a list of strings")
     if body is not None and not isinstance(body, str):
         raise ValueError("body must be a string, or null when there is none")
-    return Offer([_encodable(hook) for hook in hooks], _encodable(body or ""))
+    return Offer([_encodable(hook) for hook in hooks], _encodable(body or ""), _recent(found.get("recent") or []))
+
+
+def _recent(shown: object) -> list[tuple[str, float]]:
+    if not isinstance(shown, list):
+        raise ValueError('recent must be a list of {"hook","age_days"}')
+    return [_earlier(one) for one in shown]
+
+
+def _earlier(one: object) -> tuple[str, float]:
+    hook, age = (one.get("hook"), one.get("age_days")) if isinstance(one, dict) else (None, None)
+    if not isinstance(hook, str) or isinstance(age, bool) or not isinstance(age, int | float) or not 0 <= age < 1e6:
+        raise ValueError('recent must be a list of {"hook","age_days"}, ages 0 or more')
+    return _encodable(hook), float(age)
 
 
 def _encodable(text: str) -> str:
@@ -48,7 +64,8 @@ def _answers(offers: Sequence[Offer], with_reasons: bool) -> Iterator[Answer]:
     for offer, predicted in zip(offers, predicted_logits(offers), strict=True):
         answer: Answer = {"scores": [float(score) for score in predicted.mean]}
         if with_reasons:
-            answer["reasons"] = [_reason(explanation) for explanation in explain(offer.hooks, offer.body)]
+            explained = zip(offer.hooks, explain(offer.hooks, offer.body), strict=True)
+            answer["reasons"] = [_reason(one) | {"freshness": freshness(hook, offer.recent)} for hook, one in explained]
         yield answer
 
 

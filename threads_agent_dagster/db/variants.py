@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, text
+from sqlalchemy import Connection, Row, RowMapping, bindparam, insert, select, text
 from sqlalchemy.dialects.postgresql import ARRAY as PG_ARRAY
 from sqlalchemy.dialects.postgresql import BOOLEAN, INTEGER, TEXT, TIMESTAMP
 
@@ -103,3 +103,54 @@ def recorded(connection: Connection, event_ids: Sequence[str]) -> Mapping[str, R
     """Event id → variant_id, impressions, successes, steered and guardrails of those that are there."""
     rows = connection.execute(_RECORDED, {"event_ids": list(event_ids)}).mappings()
     return {row["event_id"]: row for row in rows}
+
+
+# What a selection needs.
+
+_ASSIGN = text("""
+    INSERT INTO assignments (experiment_id, unit_id, variant_id, steered) VALUES (:experiment_id, :unit_id, :variant_id,
+        :steered) ON CONFLICT (experiment_id, unit_id) DO NOTHING
+""")
+_ASSIGNED = text(
+    "SELECT variant_id, steered FROM assignments WHERE experiment_id = :experiment_id AND unit_id = :unit_id"
+)
+
+
+def assigned(connection: Connection, experiment_id: str, unit_id: str) -> tuple[str, bool] | None:
+    """(variant, steered) of a unit that was given one."""
+    found = connection.execute(_ASSIGNED, {"experiment_id": experiment_id, "unit_id": unit_id}).one_or_none()
+    return None if found is None else (found.variant_id, found.steered)
+
+
+def assign(connection: Connection, experiment_id: str, unit_id: str, variant_id: str, *, steered: bool) -> None:
+    """Remembers the unit's variant; who was first stays."""
+    unit = {"experiment_id": experiment_id, "unit_id": unit_id, "variant_id": variant_id, "steered": steered}
+    connection.execute(_ASSIGN, unit)
+
+
+_EARLIER = text("""
+    SELECT experiment_id, array_agg(successes) AS successes, array_agg(impressions) AS impressions
+    FROM variants JOIN variant_performance USING (variant_id) JOIN experiments ON experiments.id = experiment_id
+    WHERE experiment_id <> :experiment_id AND impressions > 0
+    GROUP BY experiment_id HAVING count(*) > 1 AND sum(successes) > 0 ORDER BY max(last_used) DESC, 1 LIMIT :limit
+""")
+_SIMILAR = text("""
+    SELECT performance.dimensions, successes, impressions FROM variant_performance AS performance
+    JOIN variants USING (variant_id) WHERE experiment_id IS DISTINCT FROM :experiment_id AND impressions > 0
+    AND EXISTS (SELECT FROM jsonb_each(performance.dimensions) AS own
+        JOIN jsonb_each(cast(:dimensions AS jsonb)) AS asked ON asked.key = own.key)
+    ORDER BY last_used DESC, variant_id LIMIT :limit
+""")
+
+
+def earlier(connection: Connection, experiment_id: str, limit: int) -> Sequence[Row[Any]]:
+    """Successes and impressions of the arms of other experiments, the newest first."""
+    return connection.execute(_EARLIER, {"experiment_id": experiment_id, "limit": limit}).all()
+
+
+def similar(
+    connection: Connection, experiment_id: str, dimensions: Mapping[str, Any], limit: int
+) -> Sequence[Row[Any]]:
+    """Dimensions and counts of variants of other experiments that name one of these dimensions, the newest first."""
+    asked = {"experiment_id": experiment_id, "dimensions": json.dumps(dict(dimensions)), "limit": limit}
+    return connection.execute(_SIMILAR, asked).all()

@@ -166,6 +166,54 @@ def assign(experiment_id: str, unit_id: str, weights: Sequence[float]) -> int:
     return max(arm for arm, weight in enumerate(weights) if weight > 0)  # the last sum may round down
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is given a variant once and for all; another `seed` gives another draw."""
+
+    experiment_id: str
+    unit_id: str
+    seed: int = 0
+
+    def generator(self) -> np.random.Generator:
+        """Random numbers of this unit, the same in every process."""
+        name = f"{self.experiment_id}\0{self.unit_id}\0{self.seed}"
+        return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest(), "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a policy knows of an experiment: counts of its arms, what is left of the run, and what came before it."""
+
+    successes: NDArray[np.int64]
+    impressions: NDArray[np.int64]
+    weights: Sequence[float]
+    remaining: float
+    prior: Prior | None = None  # None: nothing is known of other experiments
+    relative: Floats | None = None
+
+
+def choose(policy: str, floor: float, unit: Unit, standing: Standing) -> tuple[int, bool]:
+    """(arm, steered). A share `floor` of the units, and all of them under `fixed`, is split as planned.
+
+    Shape: counts (arms). `forward` without a prior draws as `thompson` does.
+    Raises: InvalidInput as `assign`, and for an unknown policy.
+    """
+    rng = unit.generator()
+    if policy == "fixed" or rng.random() < floor:
+        return assign(unit.experiment_id, unit.unit_id, standing.weights), False
+    x, n = standing.successes, standing.impressions
+    if policy == "ucb":
+        return int(ucb1_scores(x, n).argmax()), True
+    if policy == "top_two":
+        return int(top_two(rng, x, n)), True
+    if policy == "forward" and standing.prior is not None:
+        scores = forward_scores(rng, x[None], n[None], [standing.remaining], standing.prior, standing.relative)
+        return int(scores[0].argmax()), True
+    if policy in ("thompson", "forward"):
+        return thompson_pick(rng, x, n), True
+    raise InvalidInput(f"{policy!r} is no policy", "policy")
+
+
 def block_id(persona_id: str, at: datetime) -> str:
     """The unit that is assigned: posts of a persona in one hour of one day share their audience, so they share an arm.
 

@@ -23,16 +23,21 @@ from threads_agent_dagster.errors import InvalidInput
 Floats = NDArray[np.float64]
 
 MEANING, WORDING, FIT = "meaning", "wording", "fit with the body"
+HALF_LIFE_DAYS: Final = 14.0  # after which the use of a pattern counts half; a definition, not an estimate
 BLOCKS: Final = {"features": len(FEATURES), MEANING: DIMENSIONS, WORDING: DIMENSIONS, FIT: DIMENSIONS}
 _CLIP = 4.0  # standard deviations; a hook of 60 words is not 20 times as wordy to its readers
 
 
 @dataclass(frozen=True)
 class Offer:
-    """Hooks that compete for one body; an empty body is an unknown one."""
+    """Hooks that compete for one body; an empty body is an unknown one.
+
+    `recent`: hooks shown before and their ages in days, which wear patterns out.
+    """
 
     hooks: Sequence[str]
     body: str
+    recent: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,9 @@ def _effects(parts: Floats) -> dict[str, float]:
     return dict(sorted(effects.items(), key=lambda item: -abs(item[1])))
 
 
-def freshness(hook: str, recent: Sequence[tuple[str, float]], half_life_days: float) -> dict[str, float]:
+def freshness(
+    hook: str, recent: Sequence[tuple[str, float]], half_life_days: float = HALF_LIFE_DAYS
+) -> dict[str, float]:
     """How much strength each pattern of the hook has left, in (0, 1]: 1 / (1 + recent uses).
 
     `recent` holds earlier hooks and their ages in days; a use counts half after each half-life.
