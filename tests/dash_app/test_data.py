@@ -26,7 +26,7 @@ READS: dict[str, tuple[int, Callable[[Engine], object]]] = {
     "posts": (2, lambda engine: data.list_posts(engine, {}, 1)),
     "post": (2, lambda engine: data.post(engine, 1)),
     "experiments": (3, lambda engine: data.list_experiments(engine, {}, 1)),
-    "experiment": (2, lambda engine: data.experiment(engine, "exp-00")),
+    "experiment": (4, lambda engine: data.experiment(engine, "exp-00")),
 }
 
 
