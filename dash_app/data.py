@@ -36,6 +36,7 @@ from dash_app.rows import (
     DayTotal,
     DeadItem,
     Experiment,
+    FeelingEffect,
     Figures,
     ListedAchievement,
     ListedPost,
@@ -54,6 +55,7 @@ from threads_agent_dagster.db.tables import (
     achievement_theme_members,
     achievement_themes,
     achievements,
+    emotion_effects,
     emotion_segments,
     emotion_trajectories,
     emotion_transitions,
@@ -325,6 +327,32 @@ def list_personas(engine: Engine) -> list[tuple[str, str]]:
     """Ids with names."""
     with _reading(engine) as connection:
         return [(row.id, row.name) for row in connection.execute(select(personas).order_by(personas.c.name))]
+
+
+def feeling_effects(engine: Engine, persona: str | None) -> list[FeelingEffect]:
+    """What could be estimated, the surest first; of one persona or of all."""
+    effects = emotion_effects.c
+    statement = select(emotion_effects, personas.c.name).join(personas, personas.c.id == effects.persona_id)
+    statement = statement.where(effects.q_value.is_not(None)).order_by(effects.q_value, effects.feature)
+    if persona:
+        statement = statement.where(effects.persona_id == persona)
+    with _reading(engine) as connection:
+        return [_feeling_effect(row) for row in connection.execute(statement)]
+
+
+def _feeling_effect(row: Row[Any]) -> FeelingEffect:
+    return FeelingEffect(
+        persona=row.name,
+        design=row.design,
+        feature=row.feature,
+        comparisons=row.comparisons,
+        odds_ratio=row.odds_ratio,
+        low=row.odds_ratio_low,
+        high=row.odds_ratio_high,
+        q_value=row.q_value,
+        verdict=row.verdict,
+        origin=Origin("emotion_effects", row.run_id, row.created_at, row.code_version, row.scorer_version),
+    )
 
 
 def list_posts(engine: Engine, asked: Mapping[str, str], page: int) -> Listing[ListedPost]:

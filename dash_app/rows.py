@@ -162,6 +162,22 @@ class Arc:
 
 
 @dataclass(frozen=True, slots=True)
+class FeelingEffect:
+    """What one standard deviation more of a feature of arcs does to the odds of an engagement."""
+
+    persona: str
+    design: str
+    feature: str
+    comparisons: int
+    odds_ratio: float | None
+    low: float | None
+    high: float | None
+    q_value: float | None
+    verdict: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class ListedPost:
     """`arc` is None while it was not analysed, `engagement_rate` while nobody measured it."""
 

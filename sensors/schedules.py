@@ -105,3 +105,19 @@ github_sync = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every ten minutes, where a repository is connected: new merged pull requests, failed deliveries.",
 )
+
+effects_job = dg.define_asset_job(
+    "effects",
+    selection=dg.AssetSelection.assets("emotion_effects"),
+    executor_def=dg.in_process_executor,
+    description="Looks anew at which feelings of posts go with engagement.",
+)
+
+effects_refresh = dg.ScheduleDefinition(
+    name="effects_refresh",
+    job=effects_job,
+    cron_schedule="20 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night: it reads all measured posts, and an hour more or less changes no verdict.",
+)

@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets import (
     achievements,
+    effects,
     embeddings,
     emotions,
     engagement,
@@ -23,6 +24,8 @@ from sensors.alerts import alerts_sensor
 from sensors.pending import chains, pending_work
 from sensors.retention import nightly_retention, retention
 from sensors.schedules import (
+    effects_job,
+    effects_refresh,
     github_sync,
     metrics_job,
     metrics_refresh,
@@ -44,6 +47,7 @@ defs = dg.Definitions(
         posts.posts,
         emotions.emotion_trajectories,
         engagement.post_engagement,
+        effects.emotion_effects,
         achievements.achievements,
         experiments.variant_performance,
         embeddings.achievement_embeddings,
@@ -53,9 +57,9 @@ defs = dg.Definitions(
         metrics.dashboard_metrics,
     ],
     asset_checks=[quality.achievements_quality],
-    jobs=[*chains, metrics_job, portfolio_job, pull_requests_job, quality_job, retention],
+    jobs=[*chains, effects_job, metrics_job, portfolio_job, pull_requests_job, quality_job, retention],
     sensors=[*pending_work, alerts_sensor],
-    schedules=[metrics_refresh, portfolio_schedule, github_sync, quality_schedule, nightly_retention],
+    schedules=[effects_refresh, metrics_refresh, portfolio_schedule, github_sync, quality_schedule, nightly_retention],
     resources={"database": Database()},
     executor=dg.in_process_executor,
 )

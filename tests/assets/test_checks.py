@@ -47,6 +47,9 @@ VALUES ('acme/shop', 7, '2026-02-05', '2026-02-05', '2026-02-05', '2026-02-05', 
     ('acme/shop', 8, '2026-02-05', '2026-02-05', '2026-02-05', '2026-02-05', 'written by a bot');
 INSERT INTO github_repositories (repository, connected_at) VALUES ('acme/shop', '2026-01-01');
 INSERT INTO variants (variant_id) VALUES ('v1');
+INSERT INTO emotion_effects (persona_id, design, feature, comparisons, posts, odds_ratio, odds_ratio_low,
+    odds_ratio_high, p_value, q_value, verdict, scorer_version)
+VALUES ('default', 'randomised', 'joy', 30, 60, 1.01, 0.9, 1.1, 0.5, 0.9, 'no evidence', 's@1');
 INSERT INTO observations (event_id, variant_id, impressions, successes, observed_at)
 VALUES ('o1', 'v1', 100, 7, '2026-01-06');
 INSERT INTO variant_performance (variant_id, dimensions, impressions, successes, mean_performance, run_id)
@@ -72,6 +75,8 @@ BREAKS = {
         INSERT INTO emotion_trajectories (post_id, persona_id, day, content_hash, segment_count, trajectory_type, peaks,
             valleys, scorer_version) SELECT post_id, persona_id, day, 'other', 2, 'stable', '{}', '{}', 's@1'
             FROM emotion_trajectories""",
+    ("effects", "every_effect_lies_in_its_interval"): "UPDATE emotion_effects SET odds_ratio = 2",
+    ("effects", "every_verdict_follows_its_q_value"): "UPDATE emotion_effects SET verdict = 'raises'",
     ("engagement", "rates_follow_from_counts"): "UPDATE post_engagement SET engagement_rate = 0.9",
     ("engagement", "posts_show_the_newest_rate"): "UPDATE posts SET engagement_rate = NULL",
     ("achievements", "impact_score_within_bounds"): """
@@ -122,6 +127,7 @@ BREAKS = {
 
 def _all_checks() -> dict[tuple[str, str], str]:
     nouns = (
+        "effects",
         "posts",
         "emotions",
         "engagement",

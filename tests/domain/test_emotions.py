@@ -23,6 +23,7 @@ from threads_agent_dagster.domain.emotions import (
     trajectories,
 )
 from threads_agent_dagster.domain.english import is_english
+from threads_agent_dagster.domain.scorers import Polarity
 from threads_agent_dagster.domain.segments import MAX_PARAGRAPHS, MAX_SEGMENTS, segments, sentences
 from threads_agent_dagster.domain.social_text import in_plain_words
 from threads_agent_dagster.errors import InvalidInput
@@ -178,6 +179,15 @@ def test_an_empty_text_is_not_measured(name: str) -> None:
 def test_no_texts_give_no_scores(name: str) -> None:
     assert load_scorer(name).score([]).sentiment.shape == (0, len(POLARITIES))
     assert trajectories([], load_scorer(name)) == []
+
+
+def test_polarity_is_what_vader_says() -> None:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    texts = [*ARCS, "", "  a  b :) ", "kind of GREAT!!!", "I ❤️ it", "not bad, but 😡"]
+    said = [SentimentIntensityAnalyzer().polarity_scores(text) for text in texts[-8:]]
+    expected = [[one["pos"], one["neg"], one["neu"], one["compound"]] for one in said]
+    assert Polarity()(texts[-8:]).tolist() == expected
 
 
 @pytest.mark.parametrize("name", NAMES)

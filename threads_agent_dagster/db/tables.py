@@ -622,6 +622,28 @@ emotion_transitions = Table(
     PrimaryKeyConstraint("trajectory_id", "from_index"),
 )
 
+
+emotion_effects = Table(
+    "emotion_effects",
+    metadata,
+    Column("persona_id", String(50), primary_key=True),
+    Column("design", String(20), primary_key=True),
+    Column("feature", String(20), primary_key=True),
+    Column("comparisons", Integer, nullable=False),
+    Column("posts", Integer, nullable=False),
+    Column("odds_ratio", Double),
+    Column("odds_ratio_low", Double),
+    Column("odds_ratio_high", Double),
+    Column("p_value", Double),
+    Column("q_value", Double),
+    Column("verdict", String(20), nullable=False),
+    Column("scorer_version", Text, nullable=False),
+    _time("created_at", now=True),
+    *_origin(),
+    CheckConstraint("design IN ('randomised', 'observed')", name="design"),
+    CheckConstraint("verdict IN ('raises', 'lowers', 'no evidence', 'too little data')", name="verdict"),
+)
+
 # Achievements.
 
 achievements = Table(

@@ -37,7 +37,7 @@ PROMINENCE = 0.1  # of the compound above both neighbours, to be a peak
 # The trajectory rule; how each number was found is told in docs/emotions.md.
 SHAPES: Final[tuple[TrajectoryType, ...]] = ("rising", "falling", "stable", "volatile")
 VALENCE_TREND = 0.5  # change of the fitted line over the whole text, in units of compound
-AROUSAL_TREND = 0.8  # the same in units of probability
+AROUSAL_TREND = 0.9  # the same in units of probability
 TREND_FIT = 0.6  # correlation of the values with their position, from which on they follow a line
 UNREST = 0.4  # standard deviation of the compound around its line, above which the line is not what one notices
 SWING = 0.3  # standard deviation of the compound that makes a text without trend volatile

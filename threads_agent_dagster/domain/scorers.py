@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -62,11 +62,25 @@ def single_words(plain: str) -> list[str]:
     for word in _WORD_OR_MARK.findall(plain.lower().replace("’", "'")):
         if word == "but" or not word[0].isalpha():
             negated = 0
-        if word in ",;:.":
-            continue
-        words.append(f"not_{word}" if negated else word)
-        negated = _NEGATION_REACH if word in _NEGATIONS or word.endswith("n't") else max(negated - 1, 0)
+            if word in ",;:.":
+                continue
+        if negated:
+            words.append(f"not_{word}")
+            negated -= 1
+        else:
+            words.append(word)
+        if word in _NEGATIONS or word.endswith("n't"):
+            negated = _NEGATION_REACH
     return words
+
+
+class _InOnePiece(str):
+    """A text without emoji, in which VADER would look at each character for one; the result is the same."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[str]:
+        yield str(self)
 
 
 class Polarity:
@@ -81,7 +95,7 @@ class Polarity:
         return np.array([self._row(text) for text in texts], dtype=np.float64).reshape(-1, len(POLARITIES))
 
     def _row(self, text: str) -> list[float]:
-        found = self._analyzer.polarity_scores(text)
+        found = self._analyzer.polarity_scores(_InOnePiece(text) if text.isascii() else text)
         return [found["pos"], found["neg"], found["neu"], found["compound"]]
 
 
