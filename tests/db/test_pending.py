@@ -36,3 +36,18 @@ def test_marked_rows_are_announced_once_when_they_are_committed(
         connection.commit()
         assert [notice.channel for notice in listener.notifies(timeout=60, stop_after=1)] == [pending.CHANNEL]
         assert list(listener.notifies(timeout=0)) == []
+
+
+def test_a_claim_and_its_heartbeat_are_silent_and_a_moved_input_is_not(engine: Engine, database_url: str) -> None:
+    with engine.begin() as connection:
+        _mark(connection)
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute(f"LISTEN {pending.CHANNEL}")
+        with engine.begin() as connection:
+            batch = pending.claim(connection, "posts", None, limit=10, lease_seconds=30, again=False)
+            assert batch is not None
+            assert pending.extend(connection, "posts", batch.token, 30) == 2
+        assert list(listener.notifies(timeout=0)) == []
+        with engine.begin() as connection:
+            _mark(connection)
+        assert [notice.payload for notice in listener.notifies(timeout=60, stop_after=1)] == ["posts"]
