@@ -33,7 +33,7 @@ INSERT INTO achievements (id, title, category, source_type, source_key, complete
 VALUES (101, 'Ship it', 'feature', 'git', 'git:r:1', '2026-01-05', 30, 20,
     '[{"name": "a", "points": 10}, {"name": "b", "points": 20}]', '[{"name": "c", "points": 20}]',
     '{"claims": [{"quote": "saves 2 hours"}]}', 'run-1');
-UPDATE achievements SET portfolio_ready = true;
+UPDATE achievements SET portfolio_ready = id = 101;
 INSERT INTO portfolio (achievement_id, position, section, content_sha256, run_id)
 VALUES (101, 1, 'feature', '', 'run-1');
 INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_hash, embedding, run_id)
@@ -42,6 +42,8 @@ INSERT INTO achievement_themes (id, label, words, run_id) VALUES (1, 'ship', '{s
 INSERT INTO achievement_theme_members (achievement_id, theme_id, closeness) VALUES (101, 1, 0.5);
 INSERT INTO achievements (id, title, category, source_type, source_key, completed_at)
 VALUES (102, 'Sell', 'feature', 'github_pr', 'gh:acme/shop:pr:7', '2026-02-05');
+INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_hash, embedding)
+VALUES (102, 'm', 3, 'hash', '[0,0.6,0.8]');
 INSERT INTO pull_requests (repository, number, day, merged_at, updated_at, listed_at, reason)
 VALUES ('acme/shop', 7, '2026-02-05', '2026-02-05', '2026-02-05', '2026-02-05', NULL),
     ('acme/shop', 8, '2026-02-05', '2026-02-05', '2026-02-05', '2026-02-05', 'written by a bot');
@@ -96,9 +98,9 @@ BREAKS = {
     ): """UPDATE achievements SET business_value = '{"claims": [{"amount": 5}]}'""",
     ("embeddings", "every_vector_has_length_one"): "UPDATE achievement_embeddings SET embedding = '[0,0.6,0.6]'",
     ("embeddings", "all_vectors_are_of_one_model"): """
-        INSERT INTO achievements (id, title, category, source_type) VALUES (102, 'Other', 'feature', 'git');
+        INSERT INTO achievements (id, title, category, source_type) VALUES (103, 'Other', 'feature', 'git');
         INSERT INTO achievement_embeddings (achievement_id, model, dimensions, content_hash, embedding)
-        VALUES (102, 'another', 2, 'hash', '[0.6,0.8]')""",
+        VALUES (103, 'another', 2, 'hash', '[0.6,0.8]')""",
     ("embeddings", "every_achievement_has_its_vector"): "DELETE FROM achievement_embeddings",
     ("themes", "every_theme_has_members"): "DELETE FROM achievement_theme_members",
     ("themes", "every_member_is_close_to_its_theme"): "UPDATE achievement_theme_members SET closeness = 0.1",

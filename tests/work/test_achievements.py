@@ -8,15 +8,16 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import permutations
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, text
 
-from threads_agent_dagster.db import backfills, pending
+from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.pending import Days
 from threads_agent_dagster.domain.changes import Change, FileChange, change_to_document
 from threads_agent_dagster.work import achievements
-from threads_agent_dagster.work.backfills import shadow, stale
+from threads_agent_dagster.work.backfills import begin, shadow
 from threads_agent_dagster.work.drain import Drained, Origin, drain
 
 ORIGIN = Origin("run-1", achievements.CODE_VERSION)
@@ -55,6 +56,10 @@ def _add_commit(engine: Engine, change: Change = COMMIT) -> None:
             },
         ).scalar_one()
         pending.mark(connection, "achievements", [(f"commit:{id_}", DAY)])
+
+
+def _mark_stale(engine: Engine) -> int:
+    return begin(engine, achievements.job(), Days(DAY, DAY), uuid4().hex, force=False, lease=0)
 
 
 def _pull_request(**changes: Any) -> dict[str, Any]:
@@ -298,7 +303,7 @@ def test_scoring_again_keeps_what_people_edited(engine: Engine) -> None:
                 "edited_fields = '{title,category}', impact_score = 0, code_version = 'old'"
             )
         )
-        assert backfills.mark(connection, stale(achievements.job(), Days(DAY, DAY), False)) == 1
+    assert _mark_stale(engine) == 1
     _drain(engine)
     (row,) = _all(engine)
     assert (row.title, row.category, row.portfolio_ready) == ("In my words", "milestone", True)
@@ -316,7 +321,7 @@ def test_what_a_person_wrote_down_is_scored_by_the_same_rules(engine: Engine) ->
                 "'This saves 200 developer hours annually')"
             )
         )
-        assert backfills.mark(connection, stale(achievements.job(), Days(DAY, DAY), False)) == 1
+    assert _mark_stale(engine) == 1
     _drain(engine)
     (row,) = _all(engine)
     assert row.source_key.startswith("manual:")
@@ -329,7 +334,7 @@ def test_a_backfill_finds_deliveries_and_commits_that_were_never_scored(engine: 
     _deliver(engine, _pull_request(merge_commit_sha="c" * 40))
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM pending"))
-        assert backfills.mark(connection, stale(achievements.job(), Days(DAY, DAY), False)) == 2
+    assert _mark_stale(engine) == 2
     _drain(engine)
     assert len(_all(engine)) == 2
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from threads_agent_dagster.db import backfills
 from threads_agent_dagster.db.pending import Days, Priority
 from threads_agent_dagster.work import posts, tasks
-from threads_agent_dagster.work.backfills import stale
+from threads_agent_dagster.work.backfills import begin
 from threads_agent_dagster.work.drain import Drained, Origin, drain
 
 ORIGIN = Origin("run-1", posts.CODE_VERSION)
@@ -61,8 +60,9 @@ def test_text_is_never_generated_again(engine: Engine) -> None:
     _drain(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE posts SET hook = 'Edited by a person'"))
-        today = datetime.now(UTC).date()
-        assert backfills.mark(connection, stale(posts.job(), Days(date(2020, 1, 1), today), True)) == 0
+    today = datetime.now(UTC).date()
+    assert begin(engine, posts.job(), Days(date(2020, 1, 1), today), "all", force=True, lease=0) == 0
+    with engine.begin() as connection:
         connection.execute(text("UPDATE tasks SET status = 'queued'"))
         connection.execute(
             text("INSERT INTO pending (asset, key, day) SELECT 'posts', 'task:' || id, now() FROM tasks")
@@ -75,8 +75,8 @@ def test_a_backfill_makes_what_is_missing(engine: Engine) -> None:
     _ask(engine)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM pending"))
-        today = datetime.now(UTC).date()
-        assert backfills.mark(connection, stale(posts.job(), Days(today, today), False)) == 1
+    today = datetime.now(UTC).date()
+    assert begin(engine, posts.job(), Days(today, today), "today", force=False, lease=0) == 1
     assert _drain(engine).stored == 1
 
 

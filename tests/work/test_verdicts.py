@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from threads_agent_dagster.db.backfills import Stale, mark
 from threads_agent_dagster.domain.experiments import Plan
 from threads_agent_dagster.errors import Conflict, InvalidInput, NotFound
 from threads_agent_dagster.work import experiments, verdicts
+from threads_agent_dagster.work.backfills import begin
 from threads_agent_dagster.work.drain import Origin, drain
 
 WINS = {"a": (10_000, 200), "b": (10_000, 400)}
@@ -92,9 +92,7 @@ def test_the_same_inputs_give_the_same_bytes(engine: Engine) -> None:
     _start(engine, "x")
     _observe(engine, "x", WINS)
     first = _verdict(engine, "x")
-    with engine.begin() as connection:
-        stale = Stale(verdicts.ASSET, verdicts.job().stale, verdicts.CODE_VERSION, force=True)
-        assert mark(connection, stale) == 1
+    assert begin(engine, verdicts.job(), None, "again", force=True, lease=0) == 1
     again = _verdict(engine, "x")
     assert again.computed_at > first.computed_at
     assert (again.document, again.sha256) == (first.document, first.sha256)

@@ -29,7 +29,7 @@ class Connected:
 MISSING = """
     SELECT repository, number FROM pull_requests
     WHERE reason IS NULL AND NOT EXISTS (
-        SELECT FROM achievements WHERE achievements.source_key = 'gh:' || repository || ':pr:' || number
+        SELECT FROM achievements WHERE achievements.source_key = 'gh:' || pull_requests.repository || ':pr:' || number
         OR achievements.merge_sha = pull_requests.merge_sha
     )"""
 _CONNECTED = text(f"""
