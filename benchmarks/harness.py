@@ -49,7 +49,10 @@ class Limit:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `value`, `peer` and `floor` are medians in `unit`; `ratio` is value over peer."""
+    """One line of the table. `value`, `peer` and `floor` are medians in `unit`; `ratio` is value over peer.
+
+    What is `counted` and not timed is the same on every machine and at every size, and is judged in a smoke run too.
+    """
 
     goal: str
     what: str
@@ -62,6 +65,7 @@ class Row:
     floor: float | None = None
     limit: Limit | None = None
     samples: int = 1
+    counted: bool = False
 
     @property
     def holds(self) -> bool | None:

@@ -332,7 +332,7 @@ def _stock(url: str) -> dict[str, Any]:
 
 def _fast(url: str, socket: Path, logs: Path) -> dict[str, Any]:
     package = "threads_agent_dagster.dagster_fast"
-    launcher = {"socket": str(socket), "patience_seconds": 25.0}
+    launcher = {"socket": str(socket), "patience_seconds": WAIT_SECONDS}
     return {
         "storage": {
             "custom": {

@@ -180,7 +180,10 @@ def test_worker_that_died_after_its_host_is_seen_and_can_be_canceled(fast: Any, 
     assert fast.wait(run_id).status == CANCELED
 
 
-def test_launch_without_a_host_fails_the_run_and_says_what_to_do(fast: Any, running: Any) -> None:
+def test_launch_without_a_host_fails_the_run_and_says_what_to_do(
+    fast: Any, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast.instance.run_launcher, "_patience", 0.5)
     running.end(signal.SIGKILL)
     run_id = fast.create()
     with pytest.raises(Unavailable, match="no run host answers"):

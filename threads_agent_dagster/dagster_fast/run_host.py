@@ -249,7 +249,7 @@ class RunHost:
 def leave(task: Task) -> NoReturn:
     """Do the task of a forked child and end it as the interpreter would, except that its modules are not taken apart.
 
-    That would write to every page that it shares with the host: 0.3 s of CPU after every run where much is imported.
+    That would write to every page that it shares with the host, and so copy it, after every run.
     """
     status = 1
     try:
