@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.git_histories import squash_history, workflow_history
 from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.pending import Priority
 from threads_agent_dagster.errors import InvalidInput, NotFound
@@ -22,6 +23,7 @@ from threads_agent_dagster.work.drain import Origin, drain
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HEADER = "experiment_id,headline,impressions,clicks,lede,test_week\n"
 PEOPLE = ("Ada <ada@example.org>", "Grace <grace@example.org>")
+PROJECT = Path(__file__).parents[2]
 TABLES = (
     "achievements",
     "emotion_trajectories",
@@ -103,6 +105,33 @@ def test_a_history_is_imported_once_and_counted_as_git_counts(engine: Engine, ch
     imports.import_git(engine, checkout, NOW)
     _drain_all(engine)
     assert _counts(engine) == before
+
+
+@pytest.fixture(params=["own", "squash", "merge and rebase"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The project's own history and two that are generated."""
+    if request.param == "own":
+        assert (PROJECT / ".git").exists(), "the tests run in a checkout"
+        return PROJECT
+    generated = squash_history(200) if request.param == "squash" else workflow_history(90)
+    return generated.write(tmp_path / "generated")
+
+
+def test_a_history_gives_one_achievement_per_change_and_again_none(engine: Engine, history: Path) -> None:
+    """Counted by git itself; a second import changes no row."""
+    seen = imports.import_git(engine, history, NOW)
+    first_parent = int(_git(history, "rev-list", "--count", "--first-parent", "HEAD"))
+    assert (seen.commits, seen.changes) == (int(_git(history, "rev-list", "--count", "HEAD")), first_parent)
+    assert seen.added == first_parent - seen.ignored.total()
+    _drain_all(engine)
+    with engine.connect() as connection:
+        before = connection.execute(text("SELECT * FROM achievements ORDER BY id")).all()
+    assert len(before) == seen.added
+    assert {row.merge_sha for row in before} <= set(_git(history, "rev-list", "--first-parent", "HEAD").split())
+    assert imports.import_git(engine, history, NOW).added == 0
+    _drain_all(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT * FROM achievements ORDER BY id")).all() == before
 
 
 def test_what_is_no_repository_is_refused(engine: Engine, tmp_path: Path) -> None:
