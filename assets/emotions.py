@@ -64,4 +64,5 @@ ROWS = "SELECT day, count(*) AS rows FROM emotion_trajectories WHERE day BETWEEN
     output_required=False,
 )
 def emotion_trajectories(context: dg.AssetExecutionContext, config: DrainConfig, database: Database) -> Iterator[Event]:
-    yield from drain_days(context, config, database, job(), CHECKS, rows_per_day=ROWS)
+    made = job(engine=database.engine, run_id=context.run.run_id)
+    yield from drain_days(context, config, database, made, CHECKS, rows_per_day=ROWS)

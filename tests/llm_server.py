@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from jsonschema import Draft202012Validator
+
+from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES
+
 KEY = "sk-of-this-test"
 FIELDS = {
     "model", "messages", "max_completion_tokens", "temperature", "response_format", "seed", "n", "stop", "stream",
@@ -23,17 +27,37 @@ FIELDS = {
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 
 
+def rating(text: str) -> dict[str, Any]:
+    """Happy texts are joyful, Spanish ones are not English."""
+    joy = 0.9 if "happy" in text else 0.1
+    values = dict.fromkeys((*EMOTIONS, *POLARITIES), 0.1) | {"joy": joy, "compound": 2 * joy - 1}
+    return {"english": "feliz" not in text} | values
+
+
+def rate(body: dict[str, Any]) -> str:
+    """What a model answers that rates texts and keeps to the schema."""
+    texts = json.loads(body["messages"][1]["content"])["texts"]
+    answer = {"ratings": [rating(text) for text in texts]}
+    Draft202012Validator(body["response_format"]["json_schema"]["schema"]).validate(answer)
+    return json.dumps(answer)
+
+
 class Fault(Exception):
     """What the server answers instead: (status, code)."""
 
 
 @dataclass
 class LLMServer:
-    """`answer` makes an answer's text from the body; it may raise Fault, or return None to drop the connection."""
+    """`answer` makes an answer's text from the body; it may raise Fault, or return None to drop the connection.
+
+    `message` replaces fields of the answer's message, `page` all that is sent (content type, body).
+    """
 
     answer: Callable[[dict[str, Any]], str | None] = lambda body: f"an answer to {body['messages'][-1]['content']}"
     retry_after: str | None = None
     usage: bool = True
+    message: dict[str, Any] = field(default_factory=dict)
+    page: tuple[str, bytes] | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -65,7 +89,7 @@ class LLMServer:
     def _completion(self, body: dict[str, Any], text: str) -> dict[str, Any]:
         sent = sum(len(message["content"].split()) for message in body["messages"])
         received = min(len(text.split()), body["max_completion_tokens"])
-        message = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+        message = {"role": "assistant", "content": text, "refusal": None, "annotations": []} | self.message
         usage = {"prompt_tokens": sent, "completion_tokens": received, "total_tokens": sent + received}
         return {
             "id": f"chatcmpl-{len(self.calls)}",
@@ -85,12 +109,12 @@ class LLMServer:
                 if reply is None:
                     return
                 status, body = reply
-                content = json.dumps(body).encode()
+                kind, content = server.page or ("application/json", json.dumps(body).encode())
                 try:
                     self.send_response(status)
                     if server.retry_after is not None:
                         self.send_header("Retry-After", server.retry_after)
-                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Type", kind)
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
                     self.wfile.write(content)
@@ -124,6 +148,15 @@ def _check_format(response_format: dict[str, Any]) -> None:
         return
     answer = response_format["json_schema"]
     schema = answer["schema"]
-    strict = schema.get("additionalProperties") is False and set(schema["required"]) == set(schema["properties"])
-    if not answer["name"].isidentifier() or (answer.get("strict") and not strict):
+    if not answer["name"].isidentifier() or (answer.get("strict") and not _strict(schema)):
         raise Fault(400, "invalid_json_schema")
+
+
+def _strict(schema: dict[str, Any]) -> bool:
+    """Strict mode wants every property of every object required and no other allowed."""
+    if schema["type"] == "array":
+        return _strict(schema["items"])
+    if schema["type"] != "object":
+        return True
+    closed = schema.get("additionalProperties") is False and set(schema["required"]) == set(schema["properties"])
+    return closed and all(map(_strict, schema["properties"].values()))

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from sqlalchemy import Engine, insert, text
 
+from tests.llm_server import KEY, LLMServer, rate
 from threads_agent_dagster.db.tables import emotion_segments, emotion_trajectories, emotion_transitions
 from threads_agent_dagster.settings import Settings
 
@@ -115,6 +117,21 @@ def test_a_text_is_analysed_and_not_stored(
     assert arc == client.post("/emotions/analyze", json={"text": text_of}).json()
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM emotion_trajectories")).scalar_one() == 0
+
+
+def test_a_text_that_a_language_model_analyses_is_held_to_the_budget(
+    open_app: Callable[..., TestClient], settings: Settings
+) -> None:
+    with LLMServer(rate) as server:
+        asking = {"emotion_scorer": "llm", "openai_api_key": SecretStr(KEY), "openai_base_url": server.url}
+        asking |= {"openai_model": "m"}
+        client = open_app(settings=settings.model_copy(update=asking))
+        for _ in range(2):
+            assert client.post("/emotions/analyze", json={"text": "I am happy!"}).json()["emotions"]["joy"] == 0.9
+        assert len(server.calls) == 1, "the same text is paid once"
+        client = open_app(settings=settings.model_copy(update=asking | {"llm_tokens_per_day": 0}))
+        assert client.post("/emotions/analyze", json={"text": "Another one."}).status_code == 503
+        assert len(server.calls) == 1
 
 
 NO_TEXTS = [{}, {"text": ""}, {"text": "x" * 50_001}, {"text": 1}, {"text": "x", "scorer": "y"}]

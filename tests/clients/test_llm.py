@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
@@ -42,8 +43,10 @@ def test_a_structured_answer_follows_a_strict_schema(server: LLMServer) -> None:
     request = Request("a-model", (("user", "What shipped?"),), 50, SCHEMA, temperature=0.0)
     assert _model(server.url).complete(request).text
     loose = Request("a-model", (("user", "What shipped?"),), 50, {**SCHEMA, "additionalProperties": True})
-    with pytest.raises(PermanentFailure, match=r"400, invalid_json_schema"):
-        _model(server.url).complete(loose)
+    within = {**SCHEMA, "properties": {"hook": {"type": "array", "items": loose.schema}}}
+    for schema in (loose.schema, within):
+        with pytest.raises(PermanentFailure, match=r"400, invalid_json_schema"):
+            _model(server.url).complete(replace(loose, schema=schema))
 
 
 def test_a_server_that_keeps_its_usage_leaves_it_unknown(server: LLMServer) -> None:
@@ -52,11 +55,35 @@ def test_a_server_that_keeps_its_usage_leaves_it_unknown(server: LLMServer) -> N
     assert (answer.prompt_tokens, answer.completion_tokens) == (None, None)
 
 
+def test_a_refusal_of_the_model_is_how_it_ended(server: LLMServer) -> None:
+    server.message = {"content": None, "refusal": "I cannot say."}
+    answer = _model(server.url).complete(REQUEST)
+    assert (answer.text, answer.finish) == ("", "refusal")
+
+
+PAGES = [
+    ("text/html", b"<html>"),
+    ("application/json", b"<html>"),
+    ("application/json", b"[]"),
+    ("application/json", b'{"choices": []}'),
+    ("application/json", b'{"choices": [{"message": null}]}'),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_no_completion_may_have_been_paid_and_names_the_setting(
+    server: LLMServer, page: tuple[str, bytes]
+) -> None:
+    server.page = page
+    with pytest.raises(MaybePaid, match="OPENAI_BASE_URL"):
+        _model(server.url).complete(REQUEST)
+
+
 FAILURES = [
     (401, ConfigurationError),
     (403, ConfigurationError),
     (400, PermanentFailure),
-    (404, PermanentFailure),
+    (404, ConfigurationError),
     (429, Unavailable),
     (500, MaybePaid),
     (503, MaybePaid),

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from tests.llm_server import KEY, LLMServer, rate
 from threads_agent_dagster.db.emotions import PostText
 from threads_agent_dagster.db.pending import Days
+from threads_agent_dagster.domain.backfills import Spent
 from threads_agent_dagster.domain.emotions import EMOTIONS, load_scorer, trajectories
+from threads_agent_dagster.settings import Settings
 from threads_agent_dagster.work import emotions
 from threads_agent_dagster.work.backfills import begin, plan
 from threads_agent_dagster.work.drain import Drained, Failure, Origin, drain
@@ -20,6 +29,17 @@ from threads_agent_dagster.work.drain import Drained, Failure, Origin, drain
 BODY = "I was afraid it would fail.\n\nNobody believed in it.\n\nThen it worked, and we are so happy!"
 JOB = emotions.job(scorer_name="fast")
 ORIGIN = Origin("run-1", JOB.code_version)
+DIES_BEFORE_IT_STORES = """
+import os, signal, sys
+from dataclasses import replace
+from threads_agent_dagster.db.engine import make_engine
+from threads_agent_dagster.settings import Settings
+from threads_agent_dagster.work import emotions
+from threads_agent_dagster.work.drain import Origin, drain
+engine, settings = make_engine(sys.argv[1]), Settings.model_validate_json(sys.argv[2])
+job = emotions.job("llm", settings, engine, "run-1")
+drain(engine, replace(job, store=lambda *_: os.kill(os.getpid(), signal.SIGKILL)), None, Origin("run-1", "1"))
+"""
 
 
 @pytest.fixture
@@ -133,3 +153,83 @@ def test_another_scorer_makes_history_stale_and_one_backfill_replaces_it(engine:
     assert plan(engine, vader, days).rows == 0
     assert (row.scorer_version, row.run_id) == (load_scorer("vader").version, "run-2")
     assert (row.joy_avg, row.sentiment_compound is None) == (None, False), "what VADER does not measure is missing"
+
+
+@pytest.fixture
+def server() -> Iterator[LLMServer]:
+    with LLMServer(rate) as server:
+        yield server
+
+
+def _asking(server: LLMServer, **given: Any) -> dict[str, Any]:
+    return {"openai_api_key": KEY, "openai_base_url": server.url, "openai_model": "m"} | given
+
+
+def _settings(server: LLMServer, **given: Any) -> Settings:
+    return Settings(_env_file=None, **_asking(server, **given))
+
+
+def _drain_paid(engine: Engine, server: LLMServer, run_id: str, **given: Any) -> Drained:
+    job = emotions.job("llm", _settings(server, **given), engine, run_id)
+    return drain(engine, job, None, Origin(run_id, job.code_version))
+
+
+def test_a_crash_between_the_answers_and_the_store_pays_nothing_twice(
+    engine: Engine, database_url: str, post_id: int, server: LLMServer
+) -> None:
+    """The batch of two comes again post by post, and no question is new."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO posts (persona_id, hook, body) VALUES ('default', 'A happy one', '')"))
+    command = [sys.executable, "-c", DIES_BEFORE_IT_STORES, database_url, json.dumps(_asking(server))]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert len(server.calls) == 2
+    stored, deadline = 0, time.monotonic() + 60
+    while stored < 2:  # PostgreSQL notices within moments that the session ended
+        stored += _drain_paid(engine, server, "run-2").stored
+        assert time.monotonic() < deadline
+    assert len(server.calls) == 2
+    with engine.connect() as connection:
+        calls = _one(connection, "SELECT array_agg(status) AS statuses, array_agg(run_id) AS runs FROM llm_calls")
+        arcs = _one(connection, "SELECT array_agg(scorer_version) AS scorers FROM emotion_trajectories")
+    assert (calls.statuses, calls.runs, arcs.scorers) == (["answered"] * 2, ["run-1"] * 2, ["m@1"] * 2)
+
+
+def test_without_room_in_the_budget_arcs_wait_and_nobody_is_asked(
+    engine: Engine, post_id: int, server: LLMServer
+) -> None:
+    done = _drain_paid(engine, server, "run-1", llm_tokens_per_day=10)
+    assert (done.postponed, done.failed, server.calls) == (1, 0, [])
+    assert "THREADS_AGENT_LLM_TOKENS_PER_DAY" in done.errors[0]
+
+
+def test_one_bad_answer_costs_its_post_and_no_other(engine: Engine, post_id: int, server: LLMServer) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO posts (persona_id, hook, body) VALUES ('default', 'Strange', '')"))
+    server.answer = lambda body: "joy, mostly" if "Strange" in body["messages"][1]["content"] else rate(body)
+    done = _drain_paid(engine, server, "run-1")
+    with engine.connect() as connection:
+        assert _one(connection, "SELECT array_agg(post_id) AS ids FROM emotion_trajectories").ids == [post_id]
+        assert "not usable" in _one(connection, "SELECT error FROM pending WHERE dead_at IS NOT NULL").error
+    assert (done.stored, done.dead, len(server.calls)) == (1, 1, 2)
+
+
+def test_what_a_run_paid_is_what_the_ledger_says(engine: Engine, post_id: int, server: LLMServer) -> None:
+    prices = {"llm_usd_per_million_input": 2, "llm_usd_per_million_output": 8}
+    _drain_paid(engine, server, "run-1", **prices)
+    with engine.begin() as connection:
+        paid = _one(connection, "SELECT prompt_tokens AS sent, completion_tokens AS received FROM llm_calls")
+        connection.execute(text("UPDATE posts SET body = 'Short.'"))
+    _drain_paid(engine, server, "run-2")
+    spent = emotions.job("llm", _settings(server)).spent
+    assert spent is not None
+    with engine.connect() as connection:
+        cost = Decimal(2 * paid.sent + 8 * paid.received) / 1_000_000
+        assert spent(connection, "run-1") == Spent(paid.sent + paid.received, cost)
+        assert spent(connection, "run-2") is None, "without prices nobody knows"
+        assert spent(connection, "run-3") is None
+
+
+def test_a_job_without_its_engine_asks_nobody(engine: Engine, post_id: int, server: LLMServer) -> None:
+    job = emotions.job("llm", _settings(server))
+    assert drain(engine, job, None, ORIGIN).failed
+    assert server.calls == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from threads_agent_dagster.clients.emotions import LlmScorer
+from tests.llm_server import KEY, LLMServer, rate
 from threads_agent_dagster.domain.scorers import PACKAGED
 from threads_agent_dagster.errors import ConfigurationError, InvalidInput
 from threads_agent_dagster.settings import Settings
@@ -42,8 +42,13 @@ def test_a_lexicon_that_changes_on_disk_is_another_scorer(tmp_path: Path) -> Non
 
 
 def test_the_language_model_is_that_of_the_settings() -> None:
-    given = settings(openai_api_key="k", openai_base_url="http://127.0.0.1:1/v1", openai_model="m")
-    assert choose(given, "llm").load() == LlmScorer("http://127.0.0.1:1/v1", "k", "m")
+    with LLMServer(rate) as server:
+        given = settings(openai_api_key=KEY, openai_base_url=server.url, openai_model="m")
+        choice = choose(given, "llm")
+        scorer = choice.load()
+        assert scorer.score(["happy"]).emotions[0, 0] == 0.9
+        assert [call["model"] for call in server.calls] == ["m"]
+    assert (scorer.version, choice.paid) == (choice.version, True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -17,6 +18,7 @@ from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import emotions as db
 from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES, trajectories
 from threads_agent_dagster.errors import NotFound
+from threads_agent_dagster.work.llm_calls import ledger
 from threads_agent_dagster.work.scorers import choose
 
 router = APIRouter(tags=["emotions"], route_class=StrictRoute)
@@ -76,9 +78,9 @@ class StoredArc(Arc):
 
 
 @router.post("/emotions/analyze")
-def analyze(text: TextIn, settings: SettingsDep, _: Editor) -> Arc:
-    """Stores nothing."""
-    scorer = choose(settings).load()
+def analyze(text: TextIn, engine: EngineDep, settings: SettingsDep, _: Editor) -> Arc:
+    """Stores no arc; an answer that was paid is recorded, and the budget of such answers holds here too."""
+    scorer = choose(settings, asks=lambda: partial(ledger(engine, settings).ask, item="emotions/analyze")).load()
     (arc,) = trajectories([text.text], scorer)
     return Arc.model_validate(asdict(arc) | {"scorer_version": scorer.version})
 

@@ -1,6 +1,6 @@
-"""A language model as a scorer, behind any OpenAI-compatible endpoint that knows structured output.
+"""A language model that knows structured output as a scorer.
 
-It sends the texts to that endpoint, so it runs only where a setting says so. What fails is an error, never a guess by
+It sends the texts to that model, so it runs only where a setting says so. What fails is an error, never a guess by
 another scorer.
 """
 
@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import httpx
 import numpy as np
 
+from threads_agent_dagster.clients.llm import Ask, Request
 from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES, Floats, Scores
-from threads_agent_dagster.errors import ConfigurationError, PermanentFailure, ThreadsAgentError, Unavailable
+from threads_agent_dagster.errors import PermanentFailure, ThreadsAgentError
 
-TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
 TEXTS_PER_REQUEST: Final = 20
+TOKENS_PER_RATING: Final = 256  # thirteen short fields take about a hundred, indented ones twice that
 PROMPT_VERSION: Final = "1"  # raise it when the instructions or the schema change: the numbers are then others
 
-_WORTH_RETRYING: Final = frozenset({408, 409, 425, 429})
 _INSTRUCTIONS: Final = (
     "You rate how readers feel about short texts. For every text give each of Plutchik's eight emotions a value from 0 "
     "(absent) to 1 (certain), the shares of positive, negative and neutral from 0 to 1, and compound from -1 (most "
@@ -45,79 +44,43 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
 class LlmScorer:
     """Asks `model` for the ratings of up to twenty texts at a time.
 
-    Raises: Unavailable (no answer, too many requests, 5xx), ConfigurationError (key, model or endpoint refused),
-    PermanentFailure (the model refuses the texts), ThreadsAgentError (an answer outside the schema or its bounds).
+    Raises: PermanentFailure (the model refuses the texts), ThreadsAgentError (an answer that is cut, outside the schema
+    or its bounds), and what `ask` raises.
     """
 
-    base_url: str
-    api_key: str
     model: str
+    ask: Ask
+
+    @staticmethod
+    def version_of(model: str) -> str:
+        """The version without anybody to ask."""
+        return f"{model}@{PROMPT_VERSION}"
 
     @property
     def version(self) -> str:
-        return f"{self.model}@{PROMPT_VERSION}"
+        return self.version_of(self.model)
 
     def score(self, texts: Sequence[str]) -> Scores:
         rows = np.flatnonzero([bool(text.strip()) for text in texts]).tolist()
         found = np.full((len(texts), len(EMOTIONS) + len(POLARITIES)), np.nan)
-        with httpx.Client(timeout=TIMEOUT, headers={"Authorization": f"Bearer {self.api_key}"}) as client:
-            for start in range(0, len(rows), TEXTS_PER_REQUEST):
-                asked = rows[start : start + TEXTS_PER_REQUEST]
-                found[asked] = self._ask(client, [texts[row] for row in asked])
+        for start in range(0, len(rows), TEXTS_PER_REQUEST):
+            asked = rows[start : start + TEXTS_PER_REQUEST]
+            found[asked] = self._rate([texts[row] for row in asked])
         supported = ~np.isnan(found).any(axis=1)
         return Scores(found[:, : len(EMOTIONS)], found[:, len(EMOTIONS) :], supported)
 
-    def _ask(self, client: httpx.Client, texts: Sequence[str]) -> Floats:
-        body = {
-            "model": self.model,
-            "temperature": 0,
-            "messages": [
-                {"role": "system", "content": _INSTRUCTIONS},
-                {"role": "user", "content": json.dumps({"texts": texts})},
-            ],
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "ratings", "strict": True, "schema": _ratings_schema()},
-            },
-        }
-        return _ratings(_content(self._post(client, body)), len(texts))
-
-    def _post(self, client: httpx.Client, body: dict[str, Any]) -> Any:
-        url = f"{self.base_url.rstrip('/')}/chat/completions"
-        try:
-            response = client.post(url, json=body)
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"the language model at {url} does not answer: {error or type(error).__name__}"
-            ) from error
-        status = response.status_code
-        if status in _WORTH_RETRYING or status >= 500:
-            raise Unavailable(f"the language model at {url} answered {status}; it is tried again")
-        if status != httpx.codes.OK:
-            raise ConfigurationError(
-                f"the language model at {url} answered {status}: {response.text[:200]}; "
-                "see OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL"
-            )
-        try:
-            return response.json()
-        except ValueError as error:
-            raise ThreadsAgentError(f"the language model at {url} answered no JSON") from error
+    def _rate(self, texts: Sequence[str]) -> Floats:
+        answer = self.ask(_request(self.model, texts))
+        if answer.finish == "refusal":
+            raise PermanentFailure("the language model refuses to rate these texts")
+        if answer.finish != "stop":
+            raise ThreadsAgentError(f"the language model stopped early: {answer.finish}")
+        return _ratings(answer.text, len(texts))
 
 
-def _content(answer: Any) -> str:
-    try:
-        choice = answer["choices"][0]
-        message, finish = choice["message"], choice["finish_reason"]
-    except (KeyError, IndexError, TypeError) as error:
-        raise ThreadsAgentError("the language model's answer is no chat completion") from error
-    if message.get("refusal"):
-        raise PermanentFailure(f"the language model refuses: {str(message['refusal'])[:200]}")
-    if finish != "stop":
-        raise ThreadsAgentError(f"the language model stopped early: {finish}")
-    content = message.get("content")
-    if not isinstance(content, str):
-        raise ThreadsAgentError("the language model's answer has no content")
-    return content
+def _request(model: str, texts: Sequence[str]) -> Request:
+    messages = (("system", _INSTRUCTIONS), ("user", json.dumps({"texts": texts})))
+    return Request(model, messages, TOKENS_PER_RATING * len(texts), _ratings_schema(), temperature=0)
 
 
 def _ratings(content: str, texts: int) -> Floats:

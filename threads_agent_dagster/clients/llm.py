@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 60.0
 NEVER_SENT = {"ConnectError", "ConnectTimeout"}  # by name: of httpx or of httpx2, as the version of openai has it
+NO_COMPLETION = "the language model's answer is no chat completion; is OPENAI_BASE_URL right?"
 TOKENS_PER_MESSAGE = 16  # what chat templates add, generously
 
 
@@ -70,6 +71,9 @@ class Completion:
     completion_tokens: int | None
 
 
+Ask = Callable[[Request], Completion]
+
+
 class LanguageModel:
     """Asks once per `complete`: whether to ask again is the ledger's to say."""
 
@@ -81,27 +85,30 @@ class LanguageModel:
         )
 
     def complete(self, request: Request) -> Completion:
-        """Raises MaybePaid; or, surely unpaid: Unavailable, ConfigurationError (the key), PermanentFailure."""
+        """Raises MaybePaid; or, surely unpaid: Unavailable, ConfigurationError, PermanentFailure."""
         import openai
 
         try:
             answer = self._client.chat.completions.create(**request.document())
         except openai.OpenAIError as error:
             raise _failure(error) from error
+        except ValueError as error:
+            raise MaybePaid(NO_COMPLETION) from error
         return _completion(answer)
 
 
 def _completion(answer: openai.types.chat.ChatCompletion) -> Completion:
-    if not answer.choices:
-        raise MaybePaid("the language model answered without a choice")
-    choice, usage = answer.choices[0], answer.usage
-    return Completion(
-        text=choice.message.content or "",
-        finish="refusal" if choice.message.refusal else choice.finish_reason,
-        model=answer.model,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-    )
+    try:
+        choice, usage = answer.choices[0], answer.usage
+        return Completion(
+            text=choice.message.content or "",
+            finish="refusal" if choice.message.refusal else choice.finish_reason,
+            model=answer.model,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+        )
+    except (AttributeError, IndexError, TypeError) as error:  # openai takes any answer for what it should be
+        raise MaybePaid(NO_COMPLETION) from error
 
 
 def _failure(error: openai.OpenAIError) -> Exception:
@@ -119,6 +126,8 @@ def _refusal(error: openai.APIStatusError) -> Exception:
     status = error.status_code
     if status in (401, 403):
         return ConfigurationError(f"the language model refused the key ({status}); set OPENAI_API_KEY")
+    if status == 404:
+        return ConfigurationError("the language model is not there (404); see OPENAI_MODEL and OPENAI_BASE_URL")
     if status == 429:
         after = error.response.headers.get("retry-after", "")
         return Unavailable("the language model is asked too often (429)", float(after) if after.isdecimal() else None)

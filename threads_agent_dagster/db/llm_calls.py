@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from threads_agent_dagster.domain.backfills import Spent
+
 _LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('llm_calls ' || :request_hash, 0))")
 
 
@@ -111,3 +113,15 @@ _USED = text("SELECT coalesce(sum(used_tokens), 0)::bigint FROM llm_budgets WHER
 def used_today(connection: Connection) -> int:
     """Tokens of today's budget that are used or reserved."""
     return int(connection.execute(_USED).scalar_one())
+
+
+_SPENT = text("""
+    SELECT sum(used_tokens)::bigint AS tokens, CASE WHEN bool_and(cost_usd IS NOT NULL) THEN sum(cost_usd) END AS usd
+    FROM llm_calls WHERE run_id = :run_id AND item = :item AND status <> 'refused'
+""")
+
+
+def spent(connection: Connection, run_id: str, item: str) -> Spent | None:
+    """What a run's calls for the item took; None when it made none, or the cost of one is not known."""
+    found = connection.execute(_SPENT, {"run_id": run_id, "item": item}).one()
+    return None if found.usd is None else Spent(found.tokens, found.usd)

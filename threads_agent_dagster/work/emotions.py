@@ -6,12 +6,14 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
+from threads_agent_dagster.clients.llm import Ask
 from threads_agent_dagster.db import emotions as db
-from threads_agent_dagster.db import tasks
+from threads_agent_dagster.db import llm_calls, tasks
 from threads_agent_dagster.db.emotions import PostText
 from threads_agent_dagster.domain.backfills import Compared
 from threads_agent_dagster.domain.emotions import (
@@ -23,13 +25,16 @@ from threads_agent_dagster.domain.emotions import (
     Transition,
     trajectories,
 )
+from threads_agent_dagster.errors import ConfigurationError, ThreadsAgentError, Unavailable
 from threads_agent_dagster.settings import Settings
-from threads_agent_dagster.work.drain import Job, Origin
+from threads_agent_dagster.work.drain import Failure, Job, Origin, describe
+from threads_agent_dagster.work.llm_calls import ledger
 from threads_agent_dagster.work.scorers import choose
 
 ASSET = "emotion_trajectories"
 CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
 BATCH_SIZE = 50  # some seconds with the accurate scorer: a run can end in time, and shows that it moves
+PAID_BATCH_SIZE = 10  # a language model takes seconds for each post
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +57,39 @@ def content_hash(hook: str, body: str) -> str:
     return hashlib.sha256(full_text(hook, body).encode()).hexdigest()
 
 
-def job(scorer_name: str | None = None, settings: Settings | None = None) -> Job[list[PostText], ScoredPost]:
+def job(
+    scorer_name: str | None = None,
+    settings: Settings | None = None,
+    engine: Engine | None = None,
+    run_id: str | None = None,
+) -> Job[list[PostText], ScoredPost]:
     """How `emotion_trajectories` is made with the named scorer, or the one that the settings choose.
 
-    The code version of its rows names the scorer too, so that another scorer makes history stale.
+    The code version of its rows names the scorer too, so that another scorer makes history stale. A language model is
+    asked through the ledger in `engine`, for the run: without an engine such a job plans, but computes nothing.
     """
-    scorer = choose(settings or Settings(), scorer_name)
+    settings = settings or Settings()
+    scorer = choose(settings, scorer_name, lambda: _through_ledger(engine, settings, run_id))
     code_version = f"{CODE_VERSION}+{scorer.version}"
     return Job(
         asset=ASSET,
         code_version=code_version,
         load=lambda connection, rows: db.read_texts(connection, [row.key for row in rows]),
-        compute=lambda posts: score(posts, scorer.load()),
+        compute=lambda posts: (score_each if scorer.paid else score)(posts, scorer.load()),
         store=store,
         stale=db.STALE,
         claimed=tasks.begin,
         dead=tasks.fail,
         compare=compare,
-        spent=(lambda *_: None) if scorer.paid else None,
-        batch_size=BATCH_SIZE,
+        spent=partial(llm_calls.spent, item=ASSET) if scorer.paid else None,
+        batch_size=PAID_BATCH_SIZE if scorer.paid else BATCH_SIZE,
     )
+
+
+def _through_ledger(engine: Engine | None, settings: Settings, run_id: str | None) -> Ask:
+    if engine is None:
+        raise ConfigurationError("a language model is asked through the ledger: the job needs its engine")
+    return partial(ledger(engine, settings).ask, item=ASSET, run_id=run_id)
 
 
 def score(posts: Sequence[PostText], scorer: Scorer) -> Mapping[str, ScoredPost]:
@@ -84,6 +102,22 @@ def score(posts: Sequence[PostText], scorer: Scorer) -> Mapping[str, ScoredPost]
         post.key: ScoredPost(post, arc, scorer.version, round(len(text) * per_character))
         for post, text, arc in zip(posts, texts, arcs, strict=True)
     }
+
+
+def score_each(posts: Sequence[PostText], scorer: Scorer) -> Mapping[str, ScoredPost | Failure]:
+    """As `score`, with questions for one post each: whatever batch it comes in again, its question is the same.
+
+    What the scorer cannot use is that post's final failure: the recorded answer would only be read again.
+    """
+    scored: dict[str, ScoredPost | Failure] = {}
+    for post in posts:
+        try:
+            scored |= score([post], scorer)
+        except (Unavailable, ConfigurationError):
+            raise
+        except ThreadsAgentError as error:
+            scored[post.key] = Failure(describe(error))
+    return scored
 
 
 def store(connection: Connection, results: Mapping[str, ScoredPost], origin: Origin) -> set[str]:

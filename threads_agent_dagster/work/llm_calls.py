@@ -7,14 +7,14 @@ once. What a dead caller had reserved stays used: nobody knows whether it was pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 
 from sqlalchemy import Engine
 
-from threads_agent_dagster.clients.llm import Completion, LanguageModel, MaybePaid, Request
+from threads_agent_dagster.clients.llm import Ask, Completion, LanguageModel, MaybePaid, Request
 from threads_agent_dagster.db import llm_calls
 from threads_agent_dagster.db.llm_calls import Reservation, Settlement
 from threads_agent_dagster.errors import ConfigurationError, ThreadsAgentError, Unavailable
@@ -23,8 +23,6 @@ from threads_agent_dagster.settings import Settings
 BUSY_SECONDS = 5.0
 NO_BUDGET_SECONDS = 600.0  # until somebody raised it, or the day is over
 MILLION = Decimal(1_000_000)
-
-Call = Callable[[Request], Completion]
 
 
 class BudgetExhausted(Unavailable):
@@ -51,7 +49,7 @@ class Ledger:
 
     engine: Engine
     tokens_per_day: int
-    call: Call
+    call: Ask
     prices: Prices | None = None
 
     def ask(self, request: Request, item: str, run_id: str | None = None) -> Completion:
@@ -117,10 +115,14 @@ class Ledger:
 
 def ledger(engine: Engine, settings: Settings) -> Ledger:
     """The ledger over the configured model. Raises ConfigurationError when none is."""
+    return Ledger(engine, settings.llm_tokens_per_day, language_model(settings).complete, _prices(settings))
+
+
+def language_model(settings: Settings) -> LanguageModel:
+    """The configured model, which is then asked outside the ledger. Raises ConfigurationError when none is."""
     if settings.openai_api_key is None:
         raise ConfigurationError("no language model is configured: set OPENAI_API_KEY (and OPENAI_BASE_URL)")
-    model = LanguageModel(settings.openai_api_key, settings.openai_base_url)
-    return Ledger(engine, settings.llm_tokens_per_day, model.complete, _prices(settings))
+    return LanguageModel(settings.openai_api_key, settings.openai_base_url)
 
 
 def _prices(settings: Settings) -> Prices | None:
