@@ -71,7 +71,8 @@ def test_an_achievement_task_belongs_to_the_day_of_completion(client: TestClient
         achievement_id = connection.execute(insert).scalar_one()
     body = {"type": "achievement.analysis", "payload": {"achievement_id": achievement_id}}
     assert client.post("/task", json=body).status_code == 202
-    assert _all(engine, "SELECT asset, day::text FROM pending") == [("achievements", "2026-01-02")]
+    waits = "SELECT day::text FROM pending WHERE asset = 'achievements'"
+    assert _all(engine, waits) == [("2026-01-02",)]
 
 
 INVALID_TASKS = [

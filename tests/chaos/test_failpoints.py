@@ -44,7 +44,7 @@ MADE = text(
 )
 COUNTED = text(
     "SELECT inbox.status, count(achievements.id) AS achievements FROM inbox "
-    "LEFT JOIN achievements ON achievements.inbox_id = inbox.id GROUP BY inbox.id"
+    "LEFT JOIN achievements ON inbox.id IN (achievements.inbox_id, achievements.push_id) GROUP BY inbox.id"
 )
 LEFT = text("SELECT count(*) FROM pending WHERE asset = :asset")
 

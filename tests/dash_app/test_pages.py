@@ -303,7 +303,7 @@ def test_an_open_page_says_that_the_dashboard_is_away_and_draws_itself_anew(
     """What was asked for meanwhile got no answer; it is asked for again, and nobody reloads."""
     opened(page, serve(seeded))
     page.evaluate("window.openedOnce = true")
-    tile = page.locator(".tile").filter(has_text="Posts")
+    tile = page.locator(".tile", has_text="Posts").first.locator(".value")
     expect(tile).to_contain_text("30")
     page.route("**/_dash-update-component", lambda route: route.abort("connectionrefused"))
     expect(page.get_by_text("The dashboard is not reachable")).to_be_visible()

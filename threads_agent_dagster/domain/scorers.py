@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -30,6 +30,7 @@ MAX_PIECES = 256  # longer texts are cut; segments of posts are far shorter
 _WORD_OR_MARK: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[!?]+|\.\.+|[,;:.]")
 _NEGATIONS: Final = frozenset(["not", "never", "without", "cannot", "cant", "dont", "isnt", "wasnt", "nor"])
 _NEGATION_REACH: Final = 3
+_DOUBLED: Final = re.compile(r"([a-z])\1")
 
 # Raise the number when a model file changes: the numbers of stored rows are then of another version.
 _ACCURATE: Final = "goemotions-minilm@2"
@@ -46,9 +47,14 @@ def load_arrays(name: str) -> Arrays:
         return dict(archive)
 
 
-def words_and_pairs(plain: str) -> list[str]:
-    """The features of the linear model: words, runs of marks, and neighbouring pairs of them."""
+def words_and_pairs(plain: str, known: Container[str] | None = None) -> list[str]:
+    """The features of the linear model: words, runs of marks, and neighbouring pairs of them.
+
+    A word that is `known` only with a letter less was stretched: "happyy" is `happy`.
+    """
     words = single_words(plain)
+    if known is not None:
+        words = [word if word in known else _unstretched(word, known) for word in words]
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
@@ -81,6 +87,11 @@ class _InOnePiece(str):
 
     def __iter__(self) -> Iterator[str]:
         yield str(self)
+
+
+def _unstretched(word: str, known: Container[str]) -> str:
+    shorter = (word[: pair.start()] + word[pair.start() + 1 :] for pair in _DOUBLED.finditer(word))
+    return next((one for one in shorter if one in known), word)
 
 
 class Polarity:
@@ -121,7 +132,7 @@ class LinearModel:
     def __call__(self, plain: Sequence[str]) -> Reading:
         if not plain:
             return Reading(np.empty((0, len(OUTPUTS))))
-        found = [[0, *filter(None, map(self.rows.get, words_and_pairs(text)))] for text in plain]
+        found = [[0, *filter(None, map(self.rows.get, words_and_pairs(text, self.rows)))] for text in plain]
         counts = np.array([len(ids) for ids in found])
         flat = np.fromiter(itertools.chain.from_iterable(found), dtype=np.intp, count=counts.sum())
         sums = np.add.reduceat(self.weights[flat], counts.cumsum() - counts, axis=0)
