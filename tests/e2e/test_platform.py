@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import psutil
@@ -28,6 +28,9 @@ from sqlalchemy import Engine, text
 from tests.receiver import Receiver
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.local import dagster_home
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parent.parent.parent
@@ -430,15 +433,27 @@ def _follow_a_number(up: Up) -> str:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         page = browser.new_page()
         page.goto(up.endpoints["dash"])
-        page.get_by_role("button", name="comes from").first.click()
-        with page.context.expect_page() as opened:
-            page.locator(".provenance a[href*='/runs/']").first.click()
-        run = opened.value
+        run = _open_origin(page)
         run.wait_for_url(f"{up.endpoints['dagster']}/runs/**", timeout=120_000)
         run.get_by_text("dashboard_metrics").first.wait_for(timeout=120_000)
         run_id = run.url.rpartition("/")[2].partition("?")[0]
         browser.close()
     return run_id
+
+
+def _open_origin(page: Page) -> Page:
+    """The run's page; new figures draw the page anew and close what is open, so it is opened again."""
+    from playwright.sync_api import TimeoutError
+
+    for _ in range(20):
+        page.get_by_role("button", name="comes from").first.click()
+        try:
+            with page.context.expect_page(timeout=10_000) as opened:
+                page.locator(".provenance a[href*='/runs/']").first.click(timeout=5_000)
+        except TimeoutError:
+            continue
+        return opened.value
+    raise AssertionError("the origin of a figure could not be followed")
 
 
 def test_whoever_follows_is_told_of_a_new_post(up: Up) -> None:
