@@ -25,7 +25,8 @@ from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.engine import make_engine
 
 QUESTIONS = {
-    "waiting": "SELECT asset || ' ' || key || coalesce(': ' || error, '') FROM pending",
+    # Alerts wait as they should: nobody listens at the trial's address.
+    "waiting": "SELECT asset || ' ' || key || coalesce(': ' || error, '') FROM pending WHERE asset <> 'alerts'",
     "leased to nobody": "SELECT asset || ' ' || key FROM pending WHERE claim IS NOT NULL",
     "runs unfinished": UNFINISHED,
 }
