@@ -1,7 +1,7 @@
 """Run the benchmarks: `python -m benchmarks [--smoke] [names...]`.
 
 A full run writes one JSON per benchmark and one Markdown table of all into `benchmarks/results/` and fails when a goal
-is missed. A smoke run proves in seconds that every script works and is correct; it judges only what is counted.
+is missed. A smoke run proves in seconds that every script works and is correct; its figures are printed, not judged.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def measure(name: str, size: Size) -> list[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help="benchmarks to run; all if none is named")
-    parser.add_argument(
-        "--smoke", action="store_true", help="tiny sizes; only counted goals are judged, nothing is written"
-    )
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes; goals are not judged, nothing is written")
     parser.add_argument("--out", type=Path, default=FOLDER / "results", help="folder of the results of a full run")
     options = parser.parse_args()
     size = Size.SMOKE if options.smoke else Size.FULL
@@ -44,7 +42,7 @@ def main() -> int:
         rows = measure(name, size)
         if size is Size.FULL:
             save(options.out, name, rows)
-        missed += [row for row in rows if row.holds is False and (size is Size.FULL or row.counted)]
+            missed += [row for row in rows if row.holds is False]
     return 1 if missed else 0
 
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,14 +95,15 @@ class Deployment:
     flavour: Flavour
     home: Path
     url: str
-    variables: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def create(cls, flavour: Flavour, folder: Path, server_url: str, code: str) -> Deployment:
         name = f"bench_{uuid.uuid4().hex[:12]}"
-        url = _create_database(server_url, name)
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
         home = folder / name
         home.mkdir(parents=True)
+        url = f"{server_url.rpartition('/')[0]}/{name}"
         storage_url = url.replace("postgresql://", "postgresql+psycopg2://")
         (home / "dagster.yaml").write_text(yaml.safe_dump(flavour.config(storage_url, home)))
         (home / f"{name}.py").write_text(code)
@@ -112,13 +113,9 @@ class Deployment:
     def name(self) -> str:
         return self.home.name
 
-    def create_database(self, suffix: str) -> str:
-        """The URL of one more database on its server."""
-        return _create_database(self.url, f"{self.name}_{suffix}")
-
     @property
     def environment(self) -> dict[str, str]:
-        mine = {"DAGSTER_HOME": str(self.home), "BENCH_DATABASE_URL": self.url, **self.variables}
+        mine = {"DAGSTER_HOME": str(self.home), "BENCH_DATABASE_URL": self.url}
         return {**os.environ, **mine, "OMP_NUM_THREADS": "1", "DAGSTER_DISABLE_TELEMETRY": "yes"}
 
     @contextmanager
@@ -165,12 +162,6 @@ class Deployment:
     def log(self) -> str:
         """The ends of all its processes' logs: what to read when something failed."""
         return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in self.home.glob("*.log"))
-
-
-def _create_database(server_url: str, name: str) -> str:
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{server_url.rpartition('/')[0]}/{name}"
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -49,10 +49,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `value`, `peer` and `floor` are medians in `unit`; `ratio` is value over peer.
-
-    What is `counted` and not timed is the same on every machine and at every size, and is judged in a smoke run too.
-    """
+    """One line of the table. `value`, `peer` and `floor` are medians in `unit`; `ratio` is value over peer."""
 
     goal: str
     what: str
@@ -65,7 +62,6 @@ class Row:
     floor: float | None = None
     limit: Limit | None = None
     samples: int = 1
-    counted: bool = False
 
     @property
     def holds(self) -> bool | None:

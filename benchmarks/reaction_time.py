@@ -1,10 +1,8 @@
 """P1: from the commit of an event to the SUCCESS of the run that worked on it, through a real daemon.
 
-The graph is the same on all sides: one unpartitioned asset without checks that marks the waiting rows; or, reported
-without a goal, the product's own chain from a task to its post, arc and daily figures with all their checks. The stock
-sides poll in a sensor that asks for every second; ours waits in LISTEN. `heavy` code locations import what a data
-platform imports (great_expectations, scipy, openai, dash) at module level. Events come at random moments of the
-daemon's cycle.
+The graph is the same on all sides: one unpartitioned asset without checks that marks the waiting rows. The stock sides
+poll in a sensor that asks for every second; ours waits in LISTEN. `heavy` code locations import what a data platform
+imports (great_expectations, scipy, openai, dash) at module level. Events come at random moments of the daemon's cycle.
 """
 
 from __future__ import annotations
@@ -17,13 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 
 from benchmarks.deployment import BEST_STOCK, DEFAULTS, OURS, Deployment, Flavour, postgres, wait_until
 from benchmarks.harness import Limit, Row, Size, alternate, paired_ratio
-from threads_agent_dagster.db import migrate
 
 HEAVY = "import dash, great_expectations, openai, scipy.stats\n"
 CYCLE_SECONDS = 5.0  # of the sensor daemon
@@ -81,51 +78,13 @@ defs = dg.Definitions(assets=[marked], jobs=[job], sensors=[listening(f"listen_{
 """
 
 
-CHAIN = "from threads_agent_dagster.definitions import defs\n"
-CHAIN_POLLING = """
-import dagster as dg
-from resources.database import database_url
-from sensors import pending
-from threads_agent_dagster.db.engine import make_engine
-from threads_agent_dagster.definitions import defs as ours
-
-@dg.sensor(jobs=pending.chains, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
-def poll(context: dg.SensorEvaluationContext):
-    engine = make_engine(database_url(), pool_size=1)
-    found = pending.ranges(pending.startable(engine, context.instance))
-    engine.dispose()
-    return [pending.request(one, str(one.newest)) for one in found]
-
-defs = dg.Definitions(
-    assets=ours.assets, jobs=ours.jobs, resources=ours.resources, sensors=[poll], executor=dg.in_process_executor
-)
-"""
-TASK = """
-WITH new AS (
-    INSERT INTO tasks (type, payload)
-    VALUES ('content.generation', '{"topic": "A day", "original_input": "It was good."}') RETURNING id
-), marked AS (
-    INSERT INTO pending (asset, key, day) SELECT 'posts', 'task:' || id, utc_day(now()) FROM new
-)
-SELECT id FROM new
-"""
-ARC_OF_TASK = """
-SELECT arc.run_id FROM posts JOIN emotion_trajectories AS arc ON arc.post_id = posts.id WHERE posts.task_id = %s
-"""
-ENDED = "SELECT status FROM runs WHERE run_id = %s AND end_time IS NOT NULL"
-TASKS = """
-SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM posts), (SELECT count(*) FROM emotion_trajectories)
-"""
-
-
 @dataclass(frozen=True)
 class Subject:
-    """One side of the comparison; `whole_chain` for the product's own graph."""
+    """One side of the comparison."""
 
     name: str
     flavour: Flavour
     code: str
-    whole_chain: bool = False
 
 
 def subjects() -> dict[str, Subject]:
@@ -138,8 +97,6 @@ def subjects() -> dict[str, Subject]:
         Subject("best stock", BEST_STOCK, polling),
         Subject("best stock, heavy imports", BEST_STOCK, HEAVY + polling),
         Subject("Dagster's defaults", DEFAULTS, ASSET.format(executor="") + POLLING),
-        Subject("ours, the chain", OURS, CHAIN, whole_chain=True),
-        Subject("best stock, the chain", BEST_STOCK, CHAIN_POLLING, whole_chain=True),
     ]
     return {side.name: side for side in sides}
 
@@ -164,16 +121,12 @@ COMPARISONS = (
     ),
     Comparison(f"{EVENT_TO_SUCCESS}, heavy imports", "ours, heavy imports", {"best stock, heavy imports": None}),
     Comparison("heavy / light imports", "ours, heavy imports", {"ours": Limit(at_most=1.1)}, rounds=15),
-    Comparison("task → run SUCCESS, posts → arcs → metrics", "ours, the chain", {"best stock, the chain": None}),
 )
-SMOKE = (
-    Comparison(EVENT_TO_SUCCESS, "ours", {"best stock": None}, rounds=1),
-    Comparison("the chain", "ours, the chain", {"best stock, the chain": None}, rounds=1),
-)
+SMOKE = Comparison(EVENT_TO_SUCCESS, "ours", {"best stock": None}, rounds=1)
 
 
 def run(size: Size) -> list[Row]:
-    return [row for comparison in (COMPARISONS if size is Size.FULL else SMOKE) for row in _compare(comparison)]
+    return [row for comparison in (COMPARISONS if size is Size.FULL else [SMOKE]) for row in _compare(comparison)]
 
 
 def _compare(comparison: Comparison) -> list[Row]:
@@ -188,8 +141,7 @@ def _measure(stack: ExitStack, folder: Path, url: str, sides: Sequence[Subject],
     samplers: dict[str, Callable[[], float]] = {}
     for side in sides:
         deployment = Deployment.create(side.flavour, folder, url, side.code)
-        reacting = _reacting_chain if side.whole_chain else _reacting
-        samplers[side.name] = stack.enter_context(reacting(deployment, random.Random(SEED)))
+        samplers[side.name] = stack.enter_context(_reacting(deployment, random.Random(SEED)))
     for react in samplers.values():  # the first run creates what later ones find
         react()
     return alternate(samplers, rounds)
@@ -209,52 +161,18 @@ def _reacting(deployment: Deployment, chance: random.Random) -> Iterator[Callabl
         assert left[0] == left[1] == left[2], f"{left[0]} events, {left[1]} marked, by {left[2]} runs"
 
 
-@contextmanager
-def _reacting_chain(deployment: Deployment, chance: random.Random) -> Iterator[Callable[[], float]]:
-    """The same for a task of the product; at the end every task must have one post and one arc."""
-    url = deployment.create_database("app")
-    migrate.upgrade(url)
-    deployment.variables["DATABASE_URL"] = url
-    with (
-        psycopg.connect(deployment.url, autocommit=True) as runs,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
-        with deployment.instance():  # creates Dagster's tables
-            pass
-
-        def ended(task_id: int) -> str | None:
-            arc = connection.execute(ARC_OF_TASK, [task_id]).fetchone()
-            run = arc and runs.execute(ENDED, [arc[0]]).fetchone()
-            return str(run[0]) if run else None
-
-        with deployment.daemon():
-            yield lambda: _timed(deployment, connection, TASK, ended, chance.uniform(0, CYCLE_SECONDS))
-        made = connection.execute(TASKS).fetchone()
-        assert made is not None
-        assert made[0] == made[1] == made[2], f"{made[0]} tasks, {made[1]} posts, {made[2]} arcs"
-
-
 def _react(deployment: Deployment, connection: psycopg.Connection[Any], pause: float) -> float:
-    def ended(event_id: int) -> str | None:
-        found = connection.execute(FINISHED, [event_id]).fetchone()
-        return None if found is None else str(found[0])
-
-    return _timed(deployment, connection, INSERT, ended, pause)
-
-
-def _timed(
-    deployment: Deployment,
-    connection: psycopg.Connection[Any],
-    insert: LiteralString,
-    ended: Callable[[int], str | None],
-    pause: float,
-) -> float:
     time.sleep(pause)
     started = time.perf_counter()
-    row = connection.execute(insert).fetchone()
+    row = connection.execute(INSERT).fetchone()
     assert row is not None
+
+    def finished() -> str | None:
+        found = connection.execute(FINISHED, [row[0]]).fetchone()
+        return None if found is None else str(found[0])
+
     try:
-        status = wait_until(lambda: ended(row[0]), "the run to finish", every=0.005)
+        status = wait_until(finished, "the run to finish", every=0.005)
     except (TimeoutError, psycopg.Error):
         print(deployment.log())
         raise

@@ -1,4 +1,4 @@
-"""P2: what a run of one asset, and a check more, cost the database: sessions and transactions, counted by PostgreSQL.
+"""P2: what one run of one asset costs the database: sessions opened and transactions, counted by PostgreSQL itself.
 
 Counted from the launch, by a process that lives on as the daemon does, to the end of the worker; the transactions of
 the measurement are subtracted.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +23,11 @@ from benchmarks.launching import Launcher, launching
 CODE = """
 import dagster as dg
 
-@dg.asset(check_specs=[dg.AssetCheckSpec(f"check_{n}", asset="alone") for n in range(%d)])
-def alone():
-    checks = [dg.AssetCheckResult(check_name=f"check_{n}", passed=True) for n in range(%d)]
-    return dg.MaterializeResult(check_results=checks)
+@dg.asset
+def alone() -> None: ...
 
 defs = dg.Definitions(assets=[alone], executor=dg.in_process_executor)
 """
-CHECKS = 2
 COUNTERS = "SELECT sessions, xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %s"
 OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
 FLUSH = text("SELECT pg_stat_force_next_flush()")
@@ -47,43 +44,14 @@ class Cost(NamedTuple):
 def run(size: Size) -> list[Row]:
     rounds = 9 if size is Size.FULL else 1
     with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as url, ExitStack() as stack:
-        sides = [
-            stack.enter_context(_counting(flavour, Path(folder), url, checks))
-            for checks in (0, CHECKS)
-            for flavour in (OURS, BEST_STOCK)
-        ]
+        sides = [stack.enter_context(_counting(flavour, Path(folder), url)) for flavour in (OURS, BEST_STOCK)]
         for side in sides:
             side.measure()  # the first run of an asset creates what later ones find
-        ours, stock, ours_checked, stock_checked = zip(
-            *([side.measure() for side in sides] for _ in range(rounds)), strict=True
-        )
-    return [*_rows(ours, stock), _check_row(ours, ours_checked, stock, stock_checked)]
+        taken = [[side.measure() for side in sides] for _ in range(rounds)]
+    return _rows([pair[0] for pair in taken], [pair[1] for pair in taken])
 
 
-def _check_row(
-    ours: Sequence[Cost], ours_checked: Sequence[Cost], stock: Sequence[Cost], stock_checked: Sequence[Cost]
-) -> Row:
-    return Row(
-        goal="P2",
-        what="one check more: transactions",
-        unit="",
-        value=_per_check(ours, ours_checked),
-        peer_name="stock",
-        peer=_per_check(stock, stock_checked),
-        limit=Limit(at_most=39),
-        samples=len(ours),
-        counted=True,
-    )
-
-
-def _per_check(without: Sequence[Cost], checked: Sequence[Cost]) -> float:
-    more = statistics.median(cost.transactions for cost in checked) - statistics.median(
-        cost.transactions for cost in without
-    )
-    return more / CHECKS
-
-
-def _rows(ours: Sequence[Cost], stock: Sequence[Cost]) -> list[Row]:
+def _rows(ours: list[Cost], stock: list[Cost]) -> list[Row]:
     limits = {"sessions": Limit(at_most=2), "transactions": Limit(at_most=55), "seconds": None}
     rows = []
     for field, limit in limits.items():
@@ -99,15 +67,14 @@ def _rows(ours: Sequence[Cost], stock: Sequence[Cost]) -> list[Row]:
             ratio=None if counted else paired_ratio(mine, theirs),
             limit=limit,
             samples=len(mine),
-            counted=counted,
         )
         rows.append(row)
     return rows
 
 
 @contextmanager
-def _counting(flavour: Flavour, folder: Path, server_url: str, checks: int) -> Iterator[Counter]:
-    deployment = Deployment.create(flavour, folder, server_url, CODE % (checks, checks))
+def _counting(flavour: Flavour, folder: Path, server_url: str) -> Iterator[Counter]:
+    deployment = Deployment.create(flavour, folder, server_url, CODE)
     with launching(deployment) as launcher, psycopg.connect(server_url, autocommit=True) as outside:
         yield Counter(launcher, outside)
 
