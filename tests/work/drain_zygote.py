@@ -1,8 +1,6 @@
 """Forks workers that drain a toy table, so that a test can kill and stop hundreds of them cheaply.
 
-Usage: drain_zygote.py DATABASE_URL token|counter LEASE_SECONDS; each line on stdin forks one worker and prints its pid.
-With `counter` the fence is made of counters per row, which restart when a row was deleted: the mistake that the
-platform's sequence tokens exist to avoid.
+Usage: drain_zygote.py DATABASE_URL LEASE_SECONDS; each line on stdin forks one worker and prints its pid.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import time
 
 from sqlalchemy import text
 
-from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.work.drain import Job, Origin, drain
 
@@ -26,17 +23,6 @@ WRITE = text(
     "INSERT INTO fence_outputs (id, value) SELECT * FROM unnest(cast(:ids AS int[]), cast(:values AS bigint[])) "
     "ON CONFLICT (id) DO UPDATE SET value = excluded.value"
 )
-COUNTER_CLAIM = """
-WITH chosen AS MATERIALIZED (
-    SELECT asset, key FROM pending WHERE asset = :asset AND dead_at IS NULL AND :limit > 0 AND :holder > 0
-    AND (lease_until IS NULL OR lease_until < clock_timestamp()) AND cast(:first AS date) IS NOT DISTINCT FROM :last
-    ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED
-)
-UPDATE pending SET claim = pending.attempts + 1, attempts = pending.attempts + 1,
-    lease_until = clock_timestamp() + make_interval(secs => :lease)
-FROM chosen WHERE pending.asset = chosen.asset AND pending.key = chosen.key
-RETURNING pending.claim AS token, pending.key, pending.day, pending.change, pending.attempts, pending.priority
-"""
 
 
 def result_of(value: int) -> int:
@@ -72,14 +58,7 @@ def work(database_url: str, lease: float) -> None:
 
 
 def main() -> None:
-    database_url, fence, lease = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    if fence == "counter":
-        pending._CLAIM_FRESH = text(COUNTER_CLAIM)
-        pending._CLAIM_AGAIN = text(COUNTER_CLAIM + " -- up to :most")
-        pending._HEARTBEAT = text(  # renewing by counter would renew the rows of others with the same count
-            "UPDATE pending SET lease_until = lease_until WHERE asset = :asset AND :token < 0 AND :lease < 0"
-        )
-        pending._BURY = text("SELECT NULL AS key, NULL AS error WHERE :asset = '' AND :most = 0")
+    database_url, lease = sys.argv[1], float(sys.argv[2])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for _ in sys.stdin:
         pid = os.fork()
