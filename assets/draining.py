@@ -45,8 +45,8 @@ class DrainConfig(dg.Config):
     """What a run that a person launches (a backfill) does with the rows of its range.
 
     `mode`: `run` makes them anew; `plan` says how many rows, tokens, money and minutes that is; `shadow` computes them
-    and reports old against new. Both report as an observation of the asset and write nothing. `force` takes every row,
-    not only what is missing or of another code version.
+    and reports old against new. Both report as an observation of the asset and change none of its rows, but a language
+    model that is asked in shadow is paid. `force` takes every row, not only what is missing or of another code version.
     """
 
     mode: Mode = Mode.run
@@ -263,6 +263,8 @@ def _shadow(
         "changed_rows": len(found.changed),
         "failed_rows": found.failed,
     }
+    if (plot := found.plot()) is not None:
+        metadata["distributions"] = dg.MetadataValue.md(plot)
     if days is not None:
         metadata["days"] = f"{days.start} to {days.end}"
     if found.agreement is not None:

@@ -134,6 +134,7 @@ def test_shadow_and_plan_are_observations_and_write_nothing(
     if mode == "shadow":
         assert (metadata["compared_rows"], metadata["days"]) == (1, "2026-01-05 to 2026-01-07")
         assert "1 rows compared" in metadata["shadow"]
+        assert metadata["distributions"].startswith("![")
     else:
         assert (metadata["rows"], metadata["partitions"], metadata["tokens"], metadata["usd"]) == (1, 1, 0, 0)
         assert "minutes" not in metadata, "nothing was measured"

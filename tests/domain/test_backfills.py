@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -60,6 +62,26 @@ def test_numbers_show_change_correlation_and_both_distributions() -> None:
     assert cells[1:6] == ["0.0%", "+10", "1.000", "5 · 50 · 95", "15 · 60 · 105"]
     assert len(cells[6]) == len(cells[7]) == 12
     assert (cells[6][-1], cells[7][0]) == ("·", "·"), "both sides share their bins"
+
+
+def test_the_plot_draws_both_distributions_of_every_number_in_the_same_bins() -> None:
+    rows = [Compared(f"row:{n}", {"a<b": float(n % 3), "word": "x"}, {"a<b": 11.0, "word": "y"}) for n in range(12)]
+    picture = Comparison(rows).plot()
+    assert picture is not None
+    kind, data = picture.removesuffix(")").split("(data:")[1].split(";base64,")
+    assert kind == "image/svg+xml"
+    (panel,) = ET.fromstring(base64.b64decode(data)).findall("{*}g")
+    assert [text.text for text in panel.findall("{*}text")] == ["a<b", "0", "11"]
+    heights = [float(bar.attrib["height"]) for bar in panel.findall("{*}g/{*}rect")]
+    assert [height > 0 for height in heights] == [True, True, True] + [False] * 9
+    line = panel.find("{*}path")
+    assert line is not None
+    assert line.attrib["d"].count("V72.0") == 11, "the new values fill the last bin alone"
+
+
+@pytest.mark.parametrize("found", [Comparison(), compared(("a", "b"))])
+def test_without_numbers_there_is_no_plot(found: Comparison) -> None:
+    assert found.plot() is None
 
 
 @pytest.mark.parametrize("pairs", [[(None, 1.0)], [(1.0, None)], [(2.0, 2.0)], [(1.0, 1.0), (1.0, 3.0)]])

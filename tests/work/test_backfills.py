@@ -1,4 +1,4 @@
-"""A backfill says what it costs, has its rows to itself, can be cancelled; in shadow it writes nothing."""
+"""A backfill says what it costs, has its rows to itself, can be cancelled; in shadow it changes no row."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def run(
     first: FromOption = None,
     last: ToOption = None,
     force: ForceOption = False,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Only compare old with new; write nothing.")] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Only compare old with new; change no row.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is launched.")] = False,
     home: HomeOption = None,

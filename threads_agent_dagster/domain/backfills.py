@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ BARS = "▁▂▃▄▅▆▇█"
 BINS = 12
 SAMPLES = 5
 MOST_CHANGES = 20
+PLOT_COLUMNS = 4
+PANEL_WIDTH, PANEL_HEIGHT, BARS_HEIGHT = 210, 100, 56  # of the plot, in pixels
 EQUAL = 1e-9
 
 
@@ -184,16 +188,29 @@ class Comparison:
             f"would be made, {self.failed:,} cannot be computed."
         ]
         told += [f"- {error}" for error in self.errors]
-        if self.pairs:
-            columns = {name: self._column(name) for name in self.pairs[0].new}
-            numbers = {name: column for name, column in columns.items() if _is_number(column)}
-            told += _numbers(numbers)
-            for name, column in columns.items():
-                if name not in numbers:
-                    told += _words(name, column)
+        numbers = self._numbers()
+        told += _numbers(numbers)
+        for name in self._fields():
+            if name not in numbers:
+                told += _words(name, self._column(name))
         if self.changed:
             told.append(f"Changed, for example: {', '.join(f'`{key}`' for key in self.changed[:SAMPLES])}")
         return "\n".join(told)
+
+    def plot(self) -> str | None:
+        """The distributions of every number, old (filled) and new (line), as a Markdown image; None without numbers."""
+        numbers = self._numbers()
+        if not numbers:
+            return None
+        svg = _plot(numbers)
+        return f"![Distributions, old and new](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+    def _fields(self) -> list[str]:
+        return list(self.pairs[0].new) if self.pairs else []
+
+    def _numbers(self) -> dict[str, list[tuple[Value, Value]]]:
+        columns = {name: self._column(name) for name in self._fields()}
+        return {name: column for name, column in columns.items() if _is_number(column)}
 
     def _column(self, name: str) -> list[tuple[Value, Value]]:
         return [(row.old.get(name), row.new.get(name)) for row in self.pairs if row.old is not None]
@@ -216,11 +233,16 @@ def _numbers(columns: Mapping[str, Sequence[tuple[Value, Value]]]) -> Iterator[s
     yield "\n| field | same | mean change | correlation | old 5 · 50 · 95 % | new 5 · 50 · 95 % | old | new |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, column in columns.items():
-        old, new = (np.array([np.nan if pair[side] is None else pair[side] for pair in column]) for side in (0, 1))
+        old, new = _sides(column)
         same = np.mean([_same(*pair) for pair in column])
         low, high = np.nanmin([old, new]), np.nanmax([old, new])
         cells = [f"{same:.1%}", _mean_change(old, new), _correlation(old, new), _quantiles(old), _quantiles(new)]
         yield f"| {name} | {' | '.join([*cells, _histogram(old, low, high), _histogram(new, low, high)])} |"
+
+
+def _sides(column: Sequence[tuple[Value, Value]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    old, new = (np.array([np.nan if pair[side] is None else pair[side] for pair in column]) for side in (0, 1))
+    return old, new
 
 
 def _mean_change(old: NDArray[np.float64], new: NDArray[np.float64]) -> str:
@@ -242,9 +264,50 @@ def _quantiles(values: NDArray[np.float64]) -> str:
 
 def _histogram(values: NDArray[np.float64], low: float, high: float) -> str:
     """Bars over bins that both sides share; empty bins are blank."""
-    counts, _ = np.histogram(values[np.isfinite(values)], bins=BINS, range=(low, high if high > low else low + 1))
+    counts = _counts(values, low, high)
     tallest = max(1, counts.max())
     return "".join(BARS[(count * (len(BARS) - 1)) // tallest] if count else "·" for count in counts)
+
+
+def _counts(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.intp]:
+    counts, _ = np.histogram(values[np.isfinite(values)], bins=BINS, range=(low, high if high > low else low + 1))
+    return counts
+
+
+def _plot(columns: Mapping[str, Sequence[tuple[Value, Value]]]) -> str:
+    """An SVG of one panel per number; its greys and blue can be seen on light and on dark pages."""
+    rows = -(-len(columns) // PLOT_COLUMNS)
+    width, height = PLOT_COLUMNS * PANEL_WIDTH, rows * PANEL_HEIGHT + 18
+    panels = [
+        f'<g transform="translate({number % PLOT_COLUMNS * PANEL_WIDTH},{number // PLOT_COLUMNS * PANEL_HEIGHT + 18})">'
+        f"{_panel(name, *_sides(column))}</g>"
+        for number, (name, column) in enumerate(columns.items())
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+        ' font-family="sans-serif" font-size="11" fill="#8a8f98">'
+        '<rect y="2" width="10" height="10" opacity=".55"/><text x="14" y="11">old</text>'
+        '<path d="M44 7h14" stroke="#3b82f6" stroke-width="2"/><text x="62" y="11">new</text>'
+        f"{''.join(panels)}</svg>"
+    )
+
+
+def _panel(name: str, old: NDArray[np.float64], new: NDArray[np.float64]) -> str:
+    low, high = float(np.nanmin([old, new])), float(np.nanmax([old, new]))
+    before, after = _counts(old, low, high), _counts(new, low, high)
+    step, scale = (PANEL_WIDTH - 20) / BINS, BARS_HEIGHT / max(1, before.max(), after.max())
+    base = BARS_HEIGHT + 16
+    bars = "".join(
+        f'<rect x="{at * step:.1f}" y="{base - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}"/>'
+        for at, tall in enumerate((before * scale).tolist())
+    )
+    line = f"M0 {base}" + "".join(f"V{base - tall:.1f}h{step:.1f}" for tall in (after * scale).tolist()) + f"V{base}"
+    return (
+        f'<text y="11">{escape(name)}</text><g opacity=".55">{bars}</g>'
+        f'<path d="{line}" fill="none" stroke="#3b82f6" stroke-width="1.5"/>'
+        f'<text y="{base + 11}">{low:.3g}</text>'
+        f'<text x="{PANEL_WIDTH - 20}" y="{base + 11}" text-anchor="end">{high:.3g}</text>'
+    )
 
 
 def _words(name: str, column: Sequence[tuple[Value, Value]]) -> Iterator[str]:

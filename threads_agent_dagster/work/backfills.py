@@ -1,4 +1,4 @@
-"""Backfills: history made anew by a newer version of the code; first in shadow, which writes nothing."""
+"""Backfills: history made anew by a newer version of the code; first in shadow, which changes none of its rows."""
 
 from __future__ import annotations
 
