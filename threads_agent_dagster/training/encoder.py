@@ -1,7 +1,6 @@
 """Train MiniLM's upper layers further on GoEmotions and write what changed as a patch of the published file.
 
-Needs `jax` and `onnx`, which the train lock does not hold yet. The lower layers and the word vectors stay as
-published, which keeps what they know of other texts.
+The lower layers and the word vectors stay as published, which keeps what they know of other texts.
 """
 
 from __future__ import annotations
