@@ -231,9 +231,13 @@ def _row(archive: Archive, name: str, policy: Policy, floor: float, per_arm: int
     goal = dict(zip(HORIZONS, GOALS, strict=True))[per_arm]
     return Row(
         goal="replay",
-        what=f"{name}, {per_arm:,} per arm [{low:.3f}, {high:.3f}]",
+        what=f"{name}, {per_arm:,} per arm",
         unit="of the gap",
         value=share,
+        low=low,
+        high=high,
+        series=name,
+        x=per_arm,
         limit=Limit(at_least=goal) if name == "forward-looking + hook model" else None,
         samples=seeds,
     )

@@ -28,6 +28,7 @@ from threads_agent_dagster.domain.significance import (
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "upworthy_experiments.csv"
 ALPHA = 0.05
+SHOWN_DAYS = (1, 2, 5, 10, 20, 30, 45, 60, 75)  # of the looks; the last one is always shown
 Counts = NDArray[np.int64]
 
 
@@ -36,7 +37,8 @@ def run(size: Size) -> list[Row]:
     rng = np.random.default_rng(11)
     rows = [_speed(rng, arms, 100_000 if full else 400, 5 if full else 1) for arms in (2, 4)]
     rows += _peeking(rng, 2_000 if full else 200, 90 if full else 10)
-    rows += [_coverage(rng, 400_000 if full else 4_000), *_sample_ratio_power(rng, 20_000 if full else 500)]
+    rows += [_coverage(rng, 400_000 if full else 4_000), *_coverage_by_size(rng, 100_000 if full else 2_000)]
+    rows += [*_sample_ratio_power(rng, 20_000 if full else 500)]
     return rows + _naive_winners()
 
 
@@ -87,19 +89,39 @@ def _peeking(rng: np.random.Generator, experiments: int, days: int) -> list[Row]
     """A/A: two arms of one rate (Upworthy's), 200 impressions per arm and day, a look every evening."""
     shown, clicks = np.zeros((2, experiments, 2), dtype=np.int64)
     smallest = {"sequential": np.ones(experiments), "fixed": np.ones(experiments)}
-    for _ in range(days):
+    by_day: list[Row] = []
+    for day in range(1, days + 1):
         today = rng.multinomial(400, [0.5, 0.5], experiments)
         shown, clicks = shown + today, clicks + rng.binomial(today, 0.015)
         for name, test in (("sequential", always_valid_p_value), ("fixed", equal_rates_p_value)):
             smallest[name] = np.minimum(smallest[name], test(clicks, shown))
-    rates = {name: float((p <= ALPHA).mean()) for name, p in smallest.items()}
+        if day in SHOWN_DAYS and day < days:
+            by_day += [_ever(name, day, p) for name, p in smallest.items()]
     once = float((equal_rates_p_value(clicks, shown) <= ALPHA).mean())
-    named = f"of {experiments:,} A/A experiments ever significant in {days} daily looks"
     return [
-        Row("A/A", f"{named}, sequential test", "share", rates["sequential"], limit=Limit(at_most=ALPHA)),
-        Row("A/A", f"{named}, fixed test", "share", rates["fixed"], limit=Limit(at_least=ALPHA)),
+        *by_day,
+        _ever("sequential", days, smallest["sequential"], Limit(at_most=ALPHA)),
+        _ever("fixed", days, smallest["fixed"], Limit(at_least=ALPHA)),
         Row("A/A", f"of {experiments:,} A/A experiments significant at the end, fixed test", "share", once),
     ]
+
+
+def _ever(name: str, day: int, smallest: NDArray[np.float64], limit: Limit | None = None) -> Row:
+    what = f"of {len(smallest):,} A/A experiments ever significant in {day} daily looks, {name} test"
+    share = float((smallest <= ALPHA).mean())
+    return Row("A/A", what, "share", share, limit=limit, series=f"A/A {name}", x=day)
+
+
+def _coverage_by_size(rng: np.random.Generator, variants: int) -> list[Row]:
+    """At 1.2 %, by how many successes are to be expected."""
+    rows = []
+    for expected in (3, 6, 12, 24, 48, 96, 192):
+        shown = np.full(variants, round(expected / 0.012))
+        low, high = wilson_interval(rng.binomial(shown, 0.012), shown)
+        covered = float(((low <= 0.012) & (high >= 0.012)).mean())
+        what = f"coverage of the 95 % interval where {expected} successes are expected"
+        rows.append(Row("A/A", what, "share", covered, series="coverage", x=expected))
+    return rows
 
 
 def _coverage(rng: np.random.Generator, variants: int) -> Row:
@@ -113,12 +135,12 @@ def _coverage(rng: np.random.Generator, variants: int) -> Row:
 
 def _sample_ratio_power(rng: np.random.Generator, experiments: int) -> list[Row]:
     rows = []
-    for split in (0.5, 0.51, 0.52):
+    for split in (0.5, 0.505, 0.51, 0.515, 0.52, 0.53):
         shown = rng.binomial(10_000, split, experiments)
         found = float((sample_ratio_p_value(np.stack([shown, 10_000 - shown], axis=1)) < SRM_ALPHA).mean())
         limit = Limit(at_most=2 * SRM_ALPHA) if split == 0.5 else None
-        what = f"sample ratio {split:.0%} : {1 - split:.0%} of 10,000 flagged at {SRM_ALPHA:g}"
-        rows.append(Row("A/A", what, "share", found, limit=limit))
+        what = f"sample ratio {split:.1%} : {1 - split:.1%} of 10,000 flagged at {SRM_ALPHA:g}"
+        rows.append(Row("A/A", what, "share", found, limit=limit, series="sample ratio", x=split))
     return rows
 
 

@@ -49,7 +49,10 @@ class Limit:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `value`, `peer` and `floor` are medians in `unit`; `ratio` is value over peer."""
+    """One line of the table. `value`, `peer` and `floor` are medians in `unit`; `ratio` is value over peer.
+
+    `low` and `high` are a 95 % interval of the value; `series` and `x` say where a plot draws it.
+    """
 
     goal: str
     what: str
@@ -62,6 +65,10 @@ class Row:
     floor: float | None = None
     limit: Limit | None = None
     samples: int = 1
+    low: float | None = None
+    high: float | None = None
+    series: str | None = None
+    x: float | None = None
 
     @property
     def holds(self) -> bool | None:
@@ -174,7 +181,17 @@ def _line(row: Row) -> str:
     peer = "–" if row.peer is None else f"{number(row.peer)} ({row.peer_name})"
     floor = "–" if row.floor is None else f"{number(row.floor)} ({row.floor_name})"
     limit = "–" if row.limit is None else str(row.limit)
-    cells = [row.goal, row.what, f"{number(row.value)} {row.unit}", peer, number(row.ratio), floor, limit, verdict]
+    interval = "" if row.low is None else f" [{number(row.low)}, {number(row.high)}]"
+    cells = [
+        row.goal,
+        row.what,
+        f"{number(row.value)}{interval} {row.unit}",
+        peer,
+        number(row.ratio),
+        floor,
+        limit,
+        verdict,
+    ]
     return f"| {' | '.join(cells)} |"
 
 
