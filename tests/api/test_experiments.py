@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
+
+from threads_agent_dagster.work import experiments, verdicts
+from threads_agent_dagster.work.drain import Origin, drain
 
 EXPERIMENTS = "/api/v1/experiments"
 NEW: dict[str, Any] = {
@@ -139,6 +144,41 @@ def _started(prompts: TestClient, engine: Engine, **plan: Any) -> str:
     assert prompts.post(f"{EXPERIMENTS}/hooks/start").status_code == 200
     _measure(engine, a=200, b=600)
     return f"{EXPERIMENTS}/hooks"
+
+
+def _row(engine: Engine, table: str, **key: str) -> dict[str, Any]:
+    ((column, value),) = key.items()
+    with engine.connect() as connection:
+        row = connection.execute(text(f"SELECT * FROM {table} WHERE {column} = :value"), {"value": value})
+        return dict(row.mappings().one())
+
+
+def test_every_figure_of_the_answer_is_that_of_its_table(prompts: TestClient, engine: Engine) -> None:
+    new = NEW | {"plan": {"minimum_sample": 0, "guardrails": [{"metric": "hides", "tolerated": 0.1}]}}
+    prompts.post(EXPERIMENTS, json=new)
+    prompts.post(f"{EXPERIMENTS}/hooks/start")
+    for variant, successes in (("a", 37), ("b", 61)):
+        seen = {"event_id": variant, "impressions": 1013, "successes": successes, "guardrails": {"hides": 3}}
+        assert prompts.post(f"/api/v1/variants/{variant}/performance", json={"observations": [seen]}).status_code == 200
+    for made in (experiments.job(), verdicts.job()):
+        assert drain(engine, made, None, Origin("run-1", made.code_version)).stored
+    answer = prompts.get(f"{EXPERIMENTS}/hooks").json()
+    shown, stored = answer["result"], _row(engine, "experiment_verdicts", experiment_id="hooks")
+    document = json.loads(stored["document"])
+    assert shown["sha256"] == shown["stored_sha256"] == stored["sha256"]
+    for name, value in shown.items():
+        if name not in ("sha256", "stored_sha256"):
+            assert value == document[name], name
+        if name in stored:
+            assert value == stored[name], name
+    assert {one["variant_id"] for one in shown["comparisons"]} == {"b"}
+    assert {one["metric"] for one in shown["comparisons"]} == {"success_rate", "hides"}
+    for one in answer["variants"]:
+        row = _row(engine, "variant_performance", variant_id=one["variant_id"])
+        figures = set(one) & set(row) - {"created_at", "dimensions", "last_used", "updated_at"}
+        assert len(figures) >= 12
+        assert {name: one[name] for name in figures} == {name: row[name] for name in figures}
+        assert datetime.fromisoformat(one["last_used"]) == row["last_used"]
 
 
 def test_promote_and_undo_say_who_and_when_and_refuse_what_is_unhealthy(prompts: TestClient, engine: Engine) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -242,3 +244,29 @@ def test_harm_and_steering_belong_to_the_event(prompts: TestClient, engine: Engi
     assert prompts.post(variant, json={"observations": [event | {"guardrails": {"hides": 1}}]}).status_code == 409
     assert prompts.post(variant, json={"observations": [_event("b", guardrails={"hides": 11})]}).status_code == 422
     assert _sums(engine) == (1, 10, 3)
+
+
+def test_an_export_holds_every_variant_as_the_lists_show_it(prompts: TestClient, engine: Engine) -> None:
+    assert prompts.get(f"{VARIANTS}/export?format=json").json() == []
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO experiments (id, name) VALUES ('e', 'e')"))
+        connection.execute(
+            text("""INSERT INTO variants (variant_id, experiment_id, hook)
+                    SELECT 'v' || lpad(n::text, 4, '0'), CASE WHEN n % 2 = 0 THEN 'e' END, '=1+' || n
+                    FROM generate_series(1, 2500) AS n""")
+        )
+        connection.execute(
+            text("""INSERT INTO variant_performance (variant_id, dimensions, impressions, successes)
+                    VALUES ('v0002', '{}', 100, 7)""")
+        )
+    exported = prompts.get(f"{VARIANTS}/export?format=json").json()
+    assert exported[:20] == prompts.get(VARIANTS).json()["items"]
+    assert len(exported) == 2500
+    answer = prompts.get(f"{VARIANTS}/export?experiment_id=e")
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert len(rows) == 1250
+    assert {name: rows[0][name] for name in ("experiment_id", "variant_id", "hook", "successes")} == {
+        "experiment_id": "e", "variant_id": "v0002", "hook": "'=1+2", "successes": "7",
+    }  # fmt: skip
+    assert "attachment" in answer.headers["content-disposition"]
+    assert prompts.get(f"{VARIANTS}/export?format=xml").status_code == 422

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -18,11 +15,10 @@ from threads_agent_dagster.api.bodies import Count, Id, In, JsonObject, Line, Na
 from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Editor, Viewer
-from threads_agent_dagster.api.variants import Variant
+from threads_agent_dagster.api.variants import EXPORTED, Variant, attached, csv_lines
 from threads_agent_dagster.db import experiments as db
 from threads_agent_dagster.db import variants, verdicts
 from threads_agent_dagster.domain.experiments import SRM_ALPHA, Plan
-from threads_agent_dagster.domain.portfolio_csv import BYTE_ORDER_MARK, FORMULA_STARTS
 from threads_agent_dagster.domain.verdicts import sha256_of
 from threads_agent_dagster.errors import Conflict, NotFound
 from threads_agent_dagster.work import verdicts as work
@@ -30,10 +26,6 @@ from threads_agent_dagster.work import verdicts as work
 router = APIRouter(prefix="/api/v1/experiments", tags=["experiments"], route_class=StrictRoute)
 
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-EXPORTED = (
-    "variant_id", "hook", "is_control", "impressions", "successes", "steered_impressions", "steered_successes",
-    "mean_performance", "ci_low", "ci_high", "confidence_level", "last_used", "run_id", "code_version",
-)  # fmt: skip
 ExperimentId = Annotated[Name, Path()]
 
 
@@ -224,29 +216,8 @@ def export(
     if format == "json":
         body, media_type = shown.model_dump_json(indent=2).encode(), "application/json"
     else:
-        body, media_type = _csv(shown.variants), "text/csv; charset=utf-8"
-    headers = {
-        "Content-Disposition": f'attachment; filename="experiment.{format}"',
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-    }
-    return Response(body, media_type=media_type, headers=headers)
-
-
-def _csv(arms: Sequence[Variant]) -> bytes:
-    buffer = io.StringIO()
-    buffer.write(BYTE_ORDER_MARK)
-    writer = csv.writer(buffer)
-    writer.writerow(EXPORTED)
-    for arm in arms:
-        row = arm.model_dump(mode="json")
-        writer.writerow([_cell(row[name]) for name in EXPORTED])
-    return buffer.getvalue().encode()
-
-
-def _cell(value: object) -> object:
-    """Text that a spreadsheet may take for a formula is marked as text by an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+        body, media_type = "".join(csv_lines(shown.variants, EXPORTED)).encode(), "text/csv; charset=utf-8"
+    return Response(body, media_type=media_type, headers=attached(f"experiment.{format}"))
 
 
 @router.post("", status_code=201, response_model=ExperimentWithVariants)

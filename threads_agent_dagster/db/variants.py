@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import BOOLEAN, INTEGER, TEXT, TIMESTAMP
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.tables import variant_performance, variants
 
+EXPORT_ROWS = 1_000  # fetched at a time
 _MEASURED = (
     "impressions", "successes", "mean_performance", "variance", "confidence_level", "ci_low", "ci_high", "last_used",
     "updated_at", "run_id", "code_version", "steered_impressions", "steered_successes", "guardrails",
@@ -29,6 +30,13 @@ def search(connection: Connection, experiment_id: str | None, window: Window) ->
     """A page of variants by id, those of one experiment or all; figures are NULL until they were computed."""
     rows = _ROWS if experiment_id is None else _ROWS.where(variants.c.experiment_id == experiment_id)
     return read(connection, rows, BY_ID, window)
+
+
+def export(connection: Connection, experiment_id: str | None) -> Iterator[RowMapping]:
+    """All variants of an experiment, or all there are, by id; in constant memory."""
+    rows = _ROWS if experiment_id is None else _ROWS.where(variants.c.experiment_id == experiment_id)
+    found = connection.execution_options(yield_per=EXPORT_ROWS).execute(rows.order_by(variants.c.variant_id))
+    yield from found.mappings()
 
 
 def of_experiment(connection: Connection, experiment_id: str) -> Sequence[RowMapping]:
