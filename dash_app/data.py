@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    RowMapping,
     Select,
     Text,
     cast,
@@ -38,6 +39,8 @@ from dash_app.rows import (
     Experiment,
     FeelingEffect,
     Figures,
+    Foreseen,
+    HookRecord,
     ListedAchievement,
     ListedPost,
     Listing,
@@ -50,7 +53,7 @@ from dash_app.rows import (
     Variant,
     Verdict,
 )
-from threads_agent_dagster.db import embeddings, identities, metrics, portfolio, verdicts
+from threads_agent_dagster.db import embeddings, hooks, identities, metrics, portfolio, verdicts
 from threads_agent_dagster.db.tables import (
     achievement_theme_members,
     achievement_themes,
@@ -60,6 +63,7 @@ from threads_agent_dagster.db.tables import (
     emotion_trajectories,
     emotion_transitions,
     experiments,
+    hook_predictions,
     personas,
     post_engagement,
     posts,
@@ -510,10 +514,17 @@ def _verdict(connection: Connection, key: str) -> Verdict | None:
 
 def _variants(connection: Connection, keys: Sequence[str]) -> Mapping[str, list[Variant]]:
     """Experiment id → its variants, the control first."""
-    columns, measured = variants.c, variant_performance.c
+    columns, measured, foreseen = variants.c, variant_performance.c, hook_predictions.c
+    foreseen_columns = (foreseen.sample, foreseen.predicted_rank, foreseen.model_version)
+    foreseen_by = (foreseen.run_id, foreseen.created_at, foreseen.code_version)
     statement = (
         select(columns.experiment_id, columns.variant_id, columns.hook, columns.is_control, variant_performance)
-        .select_from(variants.outerjoin(variant_performance))
+        .add_columns(*foreseen_columns, *(column.label(f"foreseen_{column.name}") for column in foreseen_by))
+        .select_from(
+            variants.outerjoin(variant_performance, measured.variant_id == columns.variant_id).outerjoin(
+                hook_predictions, foreseen.variant_id == columns.variant_id
+            )
+        )
         .where(columns.experiment_id.in_(keys))
         .order_by(columns.is_control.desc(), measured.mean_performance.desc().nulls_last(), columns.variant_id)
     )
@@ -547,4 +558,34 @@ def _variant(row: Row[Any]) -> Variant:
         high=row.ci_high,
         confidence_level=row.confidence_level,
         origin=Origin("variant_performance", row.run_id, row.updated_at, row.code_version),
+        foreseen=_foreseen(row) if row.predicted_rank is not None else None,
+    )
+
+
+def _foreseen(row: Row[Any]) -> Foreseen:
+    made_by = (row.foreseen_run_id, row.foreseen_created_at, row.foreseen_code_version, row.model_version)
+    return Foreseen(row.predicted_rank, row.sample, Origin("hook_predictions", *made_by))
+
+
+def hook_records(engine: Engine) -> list[HookRecord]:
+    """How the hook model's predictions came true: by sample and pairs counted, the whole range before its bins."""
+    with _reading(engine) as connection:
+        return [_hook_record(row) for row in hooks.find_calibration(connection)]
+
+
+def _hook_record(row: RowMapping) -> HookRecord:
+    return HookRecord(
+        sample=row["sample"],
+        counted=row["counted"],
+        chance_from=row["chance_from"],
+        chance_to=row["chance_to"],
+        experiments=row["experiments"],
+        pairs=row["pairs"],
+        mean_chance=row["mean_chance"],
+        expected_right=row["expected_right"],
+        share_right=row["share_right"],
+        low=row["share_low"],
+        high=row["share_high"],
+        brier=row["brier"],
+        origin=Origin("hook_calibration", row["run_id"], row["created_at"], row["code_version"], row["model_version"]),
     )

@@ -207,6 +207,37 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreseen:
+    """The rank among its experiment's hooks that the hook model gives a hook; `sample`: did it know the experiment?"""
+
+    rank: int
+    sample: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class HookRecord:
+    """How pairs of hooks whose favourite had a chance in this range came true; the whole range is 0.5 to 1.
+
+    The interval is None where too few experiments were compared.
+    """
+
+    sample: str
+    counted: str
+    chance_from: float
+    chance_to: float
+    experiments: int
+    pairs: int
+    mean_chance: float
+    expected_right: float
+    share_right: float
+    low: float | None
+    high: float | None
+    brier: float
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """One arm; all figures are None until the asset has looked at it, the rate until the first impression.
 
@@ -223,6 +254,7 @@ class Variant:
     high: float | None
     confidence_level: float | None
     origin: Origin
+    foreseen: Foreseen | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,3 +121,28 @@ effects_refresh = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every night: it reads all measured posts, and an hour more or less changes no verdict.",
 )
+
+hooks_job = dg.define_asset_job(
+    "hooks",
+    selection=dg.AssetSelection.assets("hook_predictions", "hook_calibration"),
+    executor_def=dg.in_process_executor,
+    description="Predicts hooks that are new, and holds all predictions against what was measured.",
+)
+
+
+def _hooks_tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    del context
+    from threads_agent_dagster.db.hooks import is_due
+
+    return _ask_if(is_due, "no hook is new, none was measured again")
+
+
+hooks_refresh = dg.ScheduleDefinition(
+    name="hooks_refresh",
+    job=hooks_job,
+    cron_schedule="50 * * * *",
+    execution_timezone="UTC",
+    execution_fn=_hooks_tick,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every hour, where hooks compete that were not predicted, or predicted ones were measured.",
+)

@@ -67,5 +67,44 @@ def intervals(measured: Sequence[Interval]) -> go.Figure:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A promised chance, the share that came true of how many, and its interval where there is one."""
+
+    chance: float
+    share: float
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+def calibration(kept: Sequence[Kept]) -> go.Figure:
+    """Promised chances against what came true; on the line a promise is kept."""
+    line = go.Scatter(
+        x=[50, 100], y=[50, 100], mode="lines", line={"color": MUTED, "width": 1, "dash": "dot"}, hoverinfo="skip"
+    )
+    above = [100 * ((one.share if one.high is None else one.high) - one.share) for one in kept]
+    below = [100 * (one.share - (one.share if one.low is None else one.low)) for one in kept]
+    dots = go.Scatter(
+        x=[100 * one.chance for one in kept],
+        y=[100 * one.share for one in kept],
+        mode="markers",
+        marker={"size": 9, "color": ACCENT, "line": {"width": 0}},
+        error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": ACCENT, "width": 0},
+        customdata=[one.pairs for one in kept],
+        hovertemplate="foreseen %{x:.0f} %, came true %{y:.0f} % of %{customdata:,} pairs<extra></extra>",
+    )
+    axis = {"ticksuffix": " %", "fixedrange": True, "zeroline": False, "nticks": 6}
+    lowest = min([50.0, *(100 * one.share - minus for one, minus in zip(kept, below, strict=True))])
+    return go.Figure(
+        [line, dots],
+        layout(
+            220,
+            xaxis={**axis, "range": [48, 102], "title": {"text": "foreseen chance of the favourite"}},
+            yaxis={**axis, "range": [lowest - 2, 102], "automargin": True},
+        ),
+    )
+
+
 def _colours(measured: Sequence[Interval]) -> list[str]:
     return [MUTED if variant.is_control else ACCENT for variant in measured]

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from string import ascii_uppercase
 from typing import Any, Final
+from urllib.parse import quote
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
 from dash_app import data, wording
-from dash_app.charts.experiments import Interval, intervals
+from dash_app.charts.experiments import Interval, Kept, calibration, intervals
 from dash_app.charts.frame import graph
 from dash_app.components import (
     Column,
@@ -30,7 +31,7 @@ from dash_app.components import (
     table,
 )
 from dash_app.pages.page import Page, Shown, View, heading
-from dash_app.rows import Experiment, Variant
+from dash_app.rows import Experiment, HookRecord, Variant
 
 PATH = "/experiments"
 FILTERS = ("q", "status")
@@ -42,6 +43,18 @@ POLICIES: Final = {
     "ucb": "An upper confidence bound",
     "forward": "Forward-looking sampling",
 }
+FORESEEN = (
+    "Two hooks of one experiment are a pair; right is that the one which the model expected to win did. The interval "
+    "holds the true share with 95 %, resampled by experiment. A coin is right in 50 % and has a Brier score of 0.25."
+)
+RANK = "What the hook model expected, 1 = most clicks of these hooks; it never saw how this experiment ended."
+KNOWN_RANK = "What the hook model expects, 1 = most clicks of these hooks. It was trained on this experiment."
+SAMPLES: Final = {
+    "unseen": "Experiments that it was not trained on",
+    "out of fold": "Experiments it was trained on, judged by weights fitted without them",
+    "in sample": "Experiments it was trained on: these figures flatter",
+}
+COUNTED: Final = {"significant": "pairs that differ significantly", "all": "all pairs"}
 RATE = "Successes per impression, over all observations of this variant."
 COUNT = "Over all observations of this variant, each counted once."
 TOTAL = "Over all variants of this experiment; the run is that of the newest of them."
@@ -70,7 +83,53 @@ def show(view: View) -> Shown:
         return Shown(title, heading(title), [nothing])
     rows = [_row(item, view.provenance) for item in listing.items]
     listed = html.Section(table(COLUMNS, rows, view.query, "-started"), className="card list")
-    return Shown(title, heading(title), [listed, pager(listing, view.query, "experiment")])
+    record = _record(data.hook_records(view.engine), view.provenance)
+    return Shown(title, heading(title), [listed, pager(listing, view.query, "experiment"), record])
+
+
+def _record(found: Sequence[HookRecord], provenance: Provenance) -> Component:
+    """How often the hook model was right: on what it had not seen, as far as there is such a thing."""
+    title = "Does the hook model foresee winners?"
+    if not found:
+        needs: list[Part] = ["Nothing is known before hooks of one experiment were shown; the asset "]
+        needs += [html.Code("hook_calibration"), " looks every hour."]
+        return html.Div(card(title, html.P(needs)), className="below")
+    columns = [
+        Column("Judged on", style="lead"),
+        Column("Pairs", style="number"),
+        Column("Right", style="number"),
+        Column("95 % interval", style="number"),
+        Column("Brier score", style="number"),
+    ]
+    rows = [_record_row(one) for one in found if (one.chance_from, one.chance_to) == (0.5, 1)]
+    source = provenance.button(title, FORESEEN, found[0].origin)
+    bins = [one for one in found if one.sample == found[0].sample and one.counted == "all"][1:]
+    judged = SAMPLES[found[0].sample].lower()
+    note = (
+        f"All pairs of {judged}, by the chance that the model gave its favourite. Points on the line keep the promise;"
+    )
+    note += " with few readers the worse hook may measure higher, so even true promises lie a little below it."
+    chart = [html.P(note, className="quiet"), graph(calibration([_kept(one) for one in bins]), _said(bins))]
+    return html.Div(card([title, source], [table(columns, rows), *chart]), className="below")
+
+
+def _record_row(one: HookRecord) -> list[Content]:
+    under = f"{COUNTED[one.counted]} of {wording.plural(one.experiments, 'experiment')}"
+    return [
+        [SAMPLES[one.sample], html.Span(under, className="under")],
+        wording.count(one.pairs),
+        wording.percent(one.share_right, 1),
+        "too few" if one.low is None else f"{wording.percent(one.low, 1)} – {wording.percent(one.high, 1)}",
+        wording.decimal(one.brier, 3),
+    ]
+
+
+def _kept(one: HookRecord) -> Kept:
+    return Kept(one.mean_chance, one.share_right, one.low, one.high, one.pairs)
+
+
+def _said(bins: Sequence[HookRecord]) -> str:
+    return "; ".join(f"foreseen {one.mean_chance:.0%}, came true {one.share_right:.0%}" for one in bins)
 
 
 def _empty() -> Component:
@@ -144,7 +203,6 @@ def _verdict(found: Experiment, provenance: Provenance) -> Component:
         nothing: list[Part] = ["A verdict is given once the experiment was started and its variants were observed."]
         return card("Verdict", empty("No verdict yet", nothing))
     source = provenance.button("Verdict", VERDICT, verdict.origin)
-    winner = [html.P(["Promoted: ", html.Strong(found.promoted)])] if found.promoted else []
     figures = f"{wording.count(verdict.n)} impressions judged"
     for name, p in (("sequential p", verdict.p_value_sequential), ("sample ratio p", verdict.srm_p)):
         figures += f" · {name} {wording.MISSING if p is None else f'{p:.2g}'}"
@@ -155,10 +213,26 @@ def _verdict(found: Experiment, provenance: Provenance) -> Component:
             html.P(verdict.reason),
             html.P(f"Rule: {verdict.rule}.", className="quiet"),
             html.P(figures, className="quiet"),
-            *winner,
+            *_promotion(found, verdict.verdict),
             html.P(_allocation(found.plan), className="quiet"),
         ],
     )
+
+
+def _promotion(found: Experiment, verdict: str) -> list[Component]:
+    """Who won, and the call that promotes or takes back: the dashboard itself only reads."""
+    if found.promoted:
+        won = html.P(["Promoted: ", html.Strong(found.promoted), ". Take it back with:"])
+        return [won, html.Pre(html.Code(_call(found.id, "undo")))]
+    if verdict != "ship":
+        return []
+    return [html.P("Promote it with:"), html.Pre(html.Code(_call(found.id, "promote")))]
+
+
+def _call(experiment_id: str, action: str) -> str:
+    path = f"/api/v1/experiments/{quote(experiment_id, safe='')}/{action}"
+    sent = "-H 'Content-Type: application/json' -d '{}'"
+    return f'curl -X POST "$PROMPT_API_URL{path}" -H "X-API-Key: $API_KEY" {sent}'
 
 
 def _allocation(plan: Mapping[str, Any]) -> str:
@@ -208,6 +282,7 @@ def _variants(named: Sequence[tuple[str, Variant]], found: Experiment, provenanc
         Column("Interval of the rate", style="number"),
         Column("Share shown", style="number"),
         Column("Best with probability", style="number"),
+        Column("Foreseen rank", style="number"),
     ]
     total = sum(variant.impressions or 0 for _, variant in named)
     rows = [
@@ -215,6 +290,7 @@ def _variants(named: Sequence[tuple[str, Variant]], found: Experiment, provenanc
             *_variant_row(letter, variant, provenance),
             _share(variant, total, provenance),
             _best_chance(variant, found, provenance),
+            _rank(variant, provenance),
         ]
         for letter, variant in named
     ]
@@ -234,6 +310,14 @@ def _best_chance(variant: Variant, found: Experiment, provenance: Provenance) ->
     meaning = "Probability of having the highest rate, when every rate was equally likely before."
     source = provenance.button("Best with probability", meaning, found.verdict.origin)
     return figure(wording.percent(found.verdict.p_best[variant.id], 1), source)
+
+
+def _rank(variant: Variant, provenance: Provenance) -> Component:
+    if variant.foreseen is None:
+        return html.Span(wording.MISSING, className="missing", title="no hook, or not predicted yet")
+    meaning = KNOWN_RANK if variant.foreseen.sample == "in sample" else RANK
+    source = provenance.button("Foreseen rank", meaning, variant.foreseen.origin)
+    return figure(wording.count(variant.foreseen.rank), source)
 
 
 def _variant_row(letter: str, variant: Variant, provenance: Provenance) -> list[Content]:

@@ -58,6 +58,14 @@ INSERT INTO variant_performance (variant_id, dimensions, impressions, successes,
 VALUES ('v1', '{}', 100, 7, 0.07, 'run-1');
 INSERT INTO experiments (id, name, status, plan, plan_hash, started_at)
 VALUES ('e1', 'e', 'running', '{"stopping_rule": "fixed", "horizon": 100, "minimum_sample": 50}', 'h1', '2026-01-05');
+INSERT INTO variants (variant_id, experiment_id, hook) VALUES ('h1', 'e1', 'One'), ('h2', 'e1', 'Two');
+INSERT INTO hook_predictions (variant_id, experiment_id, predicted_logit, predicted_sd, predicted_rank, sample,
+    model_version, content_hash)
+VALUES ('h1', 'e1', 0.1, 0.2, 1, 'unseen', 'm@1', 'h'), ('h2', 'e1', -0.1, 0.2, 2, 'unseen', 'm@1', 'h');
+INSERT INTO hook_calibration (sample, counted, chance_from, chance_to, experiments, pairs, mean_chance, expected_right,
+    share_right, share_low, share_high, brier, log_loss, model_version)
+VALUES ('unseen', 'all', 0.5, 1, 10, 10, 0.6, 0.6, 0.7, 0.5, 0.8, 0.2, 0.6, 'm@1'),
+    ('unseen', 'all', 0.6, 0.65, 10, 10, 0.6, 0.6, 0.7, 0.5, 0.8, 0.2, 0.6, 'm@1');
 INSERT INTO experiment_verdicts (experiment_id, plan_hash, input_version, test, prior, n, smallest, verdict, reason,
     rule, srm_p, stale, document, sha256, run_id)
 VALUES ('e1', 'h1', 'i1', 't', 'p', 200, 100, 'ship', 'r', 'r', 0.5, false, '{}', 's', 'run-1');
@@ -79,6 +87,15 @@ BREAKS = {
             FROM emotion_trajectories""",
     ("effects", "every_effect_lies_in_its_interval"): "UPDATE emotion_effects SET odds_ratio = 2",
     ("effects", "every_verdict_follows_its_q_value"): "UPDATE emotion_effects SET verdict = 'raises'",
+    ("hooks", "every_competing_hook_is_predicted"): "DELETE FROM hook_predictions WHERE variant_id = 'h1'",
+    (
+        "hooks",
+        "predictions_are_against_the_mean_of_their_experiment",
+    ): "UPDATE hook_predictions SET predicted_logit = 0.1",
+    ("hooks", "one_experiment_has_one_origin"): """
+        UPDATE hook_predictions SET sample = 'in sample' WHERE variant_id = 'h1'""",
+    ("hooks", "bins_hold_all_pairs"): "UPDATE hook_calibration SET pairs = 11 WHERE chance_to = 1",
+    ("hooks", "every_share_lies_in_its_interval"): "UPDATE hook_calibration SET share_right = 0.9",
     ("engagement", "rates_follow_from_counts"): "UPDATE post_engagement SET engagement_rate = 0.9",
     ("engagement", "posts_show_the_newest_rate"): "UPDATE posts SET engagement_rate = NULL",
     ("achievements", "impact_score_within_bounds"): """
@@ -140,6 +157,7 @@ def _all_checks() -> dict[tuple[str, str], str]:
         "themes",
         "experiments",
         "verdicts",
+        "hooks",
         "metrics",
     )
     return {

@@ -30,8 +30,52 @@ def test_the_verdict_stands_first_and_is_empty_before_the_start(
     page.goto(f"{url}/experiments/exp-00")
     for words in (
         "Keep running", "not decided yet", "Rule: the horizon is not reached.", "sample ratio p 0.97",
-        "Promoted: exp-00-b", "Thompson sampling gives out the impressions; 10 % are split evenly.", "75.0 %",
+        "exp-00-b", "Promoted:", 'curl -X POST "$PROMPT_API_URL/api/v1/experiments/exp-00/undo"',
+        "Thompson sampling gives out the impressions; 10 % are split evenly.", "75.0 %",
     ):  # fmt: skip
         expect(page.get_by_text(words).first).to_be_visible()
+    with seeded.begin() as connection:
+        connection.execute(text("UPDATE promotions SET undone_at = now()"))
+    page.reload()
+    expect(page.get_by_text("Keep running").first).to_be_visible()
+    assert page.get_by_text("curl").count() == 0
+    with seeded.begin() as connection:
+        connection.execute(text("UPDATE experiment_verdicts SET verdict = 'ship'"))
+    page.reload()
+    expect(page.get_by_text('curl -X POST "$PROMPT_API_URL/api/v1/experiments/exp-00/promote"')).to_be_visible()
     page.goto(f"{url}/experiments/exp-01")
     expect(page.get_by_text("No verdict yet")).to_be_visible()
+
+
+PREDICTED = text("""
+    INSERT INTO hook_predictions (variant_id, experiment_id, predicted_logit, predicted_sd, predicted_rank, sample,
+        model_version, content_hash)
+    SELECT variant_id, experiment_id, 0, 0.2, 1 + row_number() OVER (ORDER BY variant_id), 'in sample', 'm@7', 'h'
+    FROM variants WHERE experiment_id = 'exp-00'
+""")
+CALIBRATED = text("""
+    INSERT INTO hook_calibration (sample, counted, chance_from, chance_to, experiments, pairs, mean_chance,
+        expected_right, share_right, share_low, share_high, brier, log_loss, model_version)
+    VALUES ('out of fold', 'all', 0.5, 1, 40, 123, 0.6, 0.6, 0.731, 0.701, 0.761, 0.2, 0.6, 'm@7'),
+        ('out of fold', 'all', 0.6, 0.65, 40, 123, 0.62, 0.6, 0.731, 0.701, 0.761, 0.2, 0.6, 'm@7'),
+        ('in sample', 'significant', 0.5, 1, 3, 4, 0.6, 0.6, 1, NULL, NULL, 0.1, 0.2, 'm@7')
+""")
+
+
+def test_what_the_hook_model_foresaw_is_shown_with_what_it_knew(
+    seeded: Engine, serve: Callable[..., str], context: BrowserContext
+) -> None:
+    page, url = context.new_page(), serve(seeded)
+    page.goto(f"{url}/experiments")
+    expect(page.get_by_text("Nothing is known before hooks of one experiment were shown")).to_be_visible()
+    with seeded.begin() as connection:
+        connection.execute(PREDICTED)
+        connection.execute(CALIBRATED)
+    page.goto(f"{url}/experiments")
+    for words in ("73.1 %", "70.1 % – 76.1 %", "too few", "these figures flatter", "all pairs of 40 experiments"):
+        expect(page.get_by_text(words).first).to_be_visible()
+    expect(page.get_by_label("foreseen 62%, came true 73%")).to_be_visible()
+    page.goto(f"{url}/experiments/exp-00")
+    page.get_by_label("Where “Foreseen rank” comes from").first.click()
+    for words in ("It was trained on this experiment.", "hook_predictions", "m@7"):
+        expect(page.get_by_text(words).first).to_be_visible()

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from threads_agent_dagster.domain.hooks import text_key
 from threads_agent_dagster.training.hooks import (
     Experiments,
     accuracy,
     all_pairs,
     fit_on,
+    fold_of_text,
+    fold_weights,
     folds,
     out_of_fold,
     outcomes,
@@ -48,6 +51,26 @@ def test_folds_cover_every_entry_once_and_never_split_a_group(simulated: tuple[n
         assert not set(data.group[seen]) & set(data.group[unseen])
         times += unseen
     assert (times == 1).all()
+
+
+def test_every_text_lies_in_one_fold_whose_weights_never_saw_it(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.csv"
+    rows = [f"e{n},Hook {n}.{arm},1000,{10 + arm},Lede {n},1" for n in range(40) for arm in range(2)]
+    path.write_text(COLUMNS + "\n".join(rows) + "\n")
+    data = read_experiments(path)
+    keys, of = fold_of_text(data)
+    assert (np.diff(keys.astype(object)) > 0).all()
+    assert len(keys) == 80 + 40
+    known = dict(zip(map(int, keys), map(int, of), strict=True))
+    share = data.share("fold")
+    for hook, body, fold in zip(data.hooks, data.bodies, share, strict=True):
+        assert known[text_key("headline", f" {hook.upper()}")] == known[text_key("lede", body)] == fold
+    columns = np.random.default_rng(5).normal(size=(80, 3))
+    weights = fold_weights(columns, data, np.full(3, 1.0))
+    columns[share == 2] += 9  # what a fold holds moves all weights but its own
+    moved = fold_weights(columns, data, np.full(3, 1.0))
+    assert np.array_equal(weights[2], moved[2])
+    assert not np.array_equal(weights[1], moved[1])
 
 
 def test_the_fit_finds_what_moves_clicks_and_not_what_moves_audiences(

@@ -38,7 +38,7 @@ def test_a_task_becomes_one_post_with_its_origin(engine: Engine) -> None:
     assert (post.task_id, post.run_id, post.code_version) == (task_id, "run-1", posts.CODE_VERSION)
     assert "We shipped it" in post.hook
     assert post.body == "First it failed.\n\nThen it worked."
-    assert post.generator == "composer@1"
+    assert post.generator == "composer@2"
     (task,) = _all(engine, "SELECT * FROM tasks")
     assert (task.status, task.retry_count) == ("completed", 1)
     assert task.created_at <= task.started_at <= task.completed_at
@@ -53,6 +53,49 @@ def test_the_hook_variant_is_registered_without_any_claim(engine: Engine) -> Non
     assert post.variant_id == variant.variant_id
     assert variant.dimensions == {"hook_style": variant.variant_id.removeprefix("hook:")}
     assert _all(engine, "SELECT key FROM pending WHERE asset = 'variant_performance'")
+
+
+def test_the_reason_for_a_hook_is_stored_with_the_post(engine: Engine) -> None:
+    for _ in range(3):
+        _ask(engine)
+    _drain(engine)
+    for post in _all(engine, "SELECT * FROM posts"):
+        choice = post.metadata["hook_choice"]
+        hooks = {one["style"]: one["hook"] for one in choice["candidates"]}
+        assert post.hook == hooks[choice["taken"]]
+        assert post.variant_id == f"hook:{choice['taken']}"
+
+
+def test_what_a_persona_showed_lately_wears_its_hooks_within_a_batch_and_before(engine: Engine) -> None:
+    def freshness() -> list[float]:
+        chosen = _all(
+            engine, "SELECT metadata->'hook_choice' AS choice FROM posts WHERE task_id IS NOT NULL ORDER BY id"
+        )
+        return [min(one["freshness"] for one in row.choice["candidates"]) for row in chosen]
+
+    with engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO posts (persona_id, hook, body, variant_id, ts)
+                    VALUES ('default', 'Old: what changed?', '', NULL, now() - interval '14 days'),
+                        ('default', 'Older: what changed?', '', NULL, now() - interval '300 days')""")
+        )
+    _ask(engine), _ask(engine)
+    _drain(engine)
+    first, second = freshness()
+    assert first == pytest.approx(1 / 1.5, rel=0.01), "one use, a half-life old"
+    assert second <= first
+
+
+def test_another_personas_hooks_wear_nothing(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO personas (id, name, voice) VALUES ('other', 'o', 'v')"))
+        connection.execute(
+            text("INSERT INTO posts (persona_id, hook, body) VALUES ('other', 'What changed?', '')"),
+        )
+    _ask(engine)
+    _drain(engine)
+    (row,) = _all(engine, "SELECT metadata->'hook_choice' AS choice FROM posts WHERE task_id IS NOT NULL")
+    assert {one["freshness"] for one in row.choice["candidates"]} == {1.0}
 
 
 def test_text_is_never_generated_again(engine: Engine) -> None:

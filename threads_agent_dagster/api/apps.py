@@ -17,6 +17,7 @@ from threads_agent_dagster.api import (
     events,
     experiments,
     health,
+    hooks,
     identities,
     inbox,
     metrics,
@@ -54,7 +55,7 @@ ROUTERS: Mapping[str, Sequence[APIRouter]] = {
         dead_letters.router,
     ),
     "achievements": (achievements.router, portfolio.router, analytics.router, identities.router, inbox.router),
-    "prompts": (variants.router, experiments.router),
+    "prompts": (variants.router, experiments.router, hooks.router),
 }
 
 

@@ -38,6 +38,33 @@ def read_tasks(connection: Connection, keys: Sequence[str]) -> list[ContentTask]
     return [ContentTask(*row) for row in connection.execute(_TASKS, {"keys": list(keys), "ids": ids})]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A hook that a persona showed."""
+
+    persona_id: str
+    hook: str
+    variant_id: str | None
+    age_days: float
+
+
+_SHOWN = text("""
+    SELECT persona_id, hook, variant_id, extract(epoch FROM now() - ts)::float / 86400
+    FROM unnest(cast(:personas AS text[])) AS wanted, LATERAL (
+        SELECT persona_id, hook, variant_id, ts FROM posts
+        WHERE persona_id = wanted AND ts BETWEEN now() - make_interval(secs => 86400 * :days) AND now()
+        ORDER BY ts DESC LIMIT :most
+    ) AS recent
+""")
+MOST_SHOWN = 100  # of one persona; more of them would not change a choice
+
+
+def read_shown(connection: Connection, personas: Sequence[str], days: float) -> list[Shown]:
+    """The newest hooks of each persona, at most `days` old."""
+    wanted = {"personas": list(personas), "days": days, "most": MOST_SHOWN}
+    return [Shown(*row) for row in connection.execute(_SHOWN, wanted)]
+
+
 _STORE = insert_rows(
     "posts",
     [

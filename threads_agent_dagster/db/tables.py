@@ -507,6 +507,46 @@ assignments = Table(
     Index("idx_assignments_variant_id", "variant_id"),
 )
 
+hook_predictions = Table(
+    "hook_predictions",
+    metadata,
+    Column("variant_id", String(100), ForeignKey("variants.variant_id", ondelete="CASCADE"), primary_key=True),
+    Column("experiment_id", String(100), ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("predicted_logit", Double, nullable=False),
+    Column("predicted_sd", Double, nullable=False),
+    Column("predicted_rank", Integer, nullable=False),
+    Column("sample", String(20), nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    _time("created_at", now=True),
+    *_origin(),
+    CheckConstraint("sample IN ('unseen', 'out of fold', 'in sample')", name="sample"),
+    Index("idx_hook_predictions_experiment_id", "experiment_id"),
+)
+
+hook_calibration = Table(
+    "hook_calibration",
+    metadata,
+    Column("sample", String(20), primary_key=True),
+    Column("counted", String(20), primary_key=True),
+    Column("chance_from", Double, primary_key=True),
+    Column("chance_to", Double, primary_key=True),
+    Column("experiments", Integer, nullable=False),
+    Column("pairs", Integer, nullable=False),
+    Column("mean_chance", Double, nullable=False),
+    Column("expected_right", Double, nullable=False),
+    Column("share_right", Double, nullable=False),
+    Column("share_low", Double),
+    Column("share_high", Double),
+    Column("brier", Double, nullable=False),
+    Column("log_loss", Double, nullable=False),
+    Column("model_version", Text, nullable=False),
+    _time("created_at", now=True),
+    *_origin(),
+    CheckConstraint("sample IN ('unseen', 'out of fold', 'in sample')", name="sample"),
+    CheckConstraint("counted IN ('all', 'significant')", name="counted"),
+)
+
 posts = Table(
     "posts",
     metadata,
@@ -527,6 +567,7 @@ posts = Table(
     Column("edited_by", Text),
     *_origin(),
     Index("idx_posts_persona", "persona_id"),
+    Index("idx_posts_persona_ts", "persona_id", text("ts DESC")),
     Index("idx_posts_ts", text("ts DESC")),
     Index("idx_posts_engagement", text("engagement_rate DESC")),
     Index("idx_posts_variant_id", "variant_id", postgresql_where=text("variant_id IS NOT NULL")),

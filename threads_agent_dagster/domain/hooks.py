@@ -7,8 +7,10 @@ one offer mean anything: the model has never seen what makes one story's audienc
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
 from typing import Final
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threads_agent_dagster.domain.embeddings import DIMENSIONS, embed_layers
-from threads_agent_dagster.domain.hook_features import FEATURES, measure, patterns
+from threads_agent_dagster.domain.hook_features import FEATURES, QUICK, measure, measure_quickly, patterns
 from threads_agent_dagster.errors import InvalidInput
 
 Floats = NDArray[np.float64]
@@ -62,6 +64,22 @@ class PredictedLogits:
     sd: Floats
 
 
+class Sample(StrEnum):
+    """What the model knew of an experiment before it judged it."""
+
+    UNSEEN = "unseen"  # none of its texts was trained on
+    OUT_OF_FOLD = "out of fold"  # it was trained on, so weights judge it that were fitted without its fold
+    IN_SAMPLE = "in sample"  # trained on in several folds, so no such weights are left: these figures flatter
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What the model says of the hooks of one experiment without having seen their outcome, if that can be."""
+
+    predicted: PredictedLogits
+    sample: Sample
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Why a hook scores as it does: `effects` are log-odds against the mean of the offer and add up to `score`."""
@@ -77,7 +95,8 @@ class HookModel:
     """Posterior of a Bayesian linear model.
 
     Shapes: center, scale (features); body (384), the mean body, stands in for an unknown one; weights (d);
-    spread (d, d), whose product with its transpose is the weights' covariance.
+    spread (d, d), whose product with its transpose is the weights' covariance; texts, text_folds (texts), the keys of
+    what it was trained on, ascending, and their folds; fold_weights (folds, d), each fitted without its own fold.
     """
 
     version: str
@@ -87,6 +106,9 @@ class HookModel:
     weights: Floats
     spread: NDArray[np.float32]
     residual_sd: float
+    texts: NDArray[np.uint64]
+    text_folds: NDArray[np.uint8]
+    fold_weights: Floats
 
     def design(self, seen: Description) -> Floats:
         """Shape: (n, d), one row a hook."""
@@ -94,12 +116,25 @@ class HookModel:
         body = np.where(seen.has_body[:, None], seen.body, self.body)
         return np.hstack([np.nan_to_num(standard, nan=0.0), seen.meaning, seen.wording, seen.meaning * body])
 
-    def predict(self, rows: Floats) -> PredictedLogits:
-        """For the rows of one offer."""
+    def predict(self, rows: Floats, fold: int | None = None) -> PredictedLogits:
+        """For the rows of one offer; with `fold`, by the weights that were fitted without it."""
         relative = rows - rows.mean(axis=0)
+        weights = self.weights if fold is None else self.fold_weights[fold]
         unsure = np.square(relative @ self.spread).sum(axis=1)
         unseen = self.residual_sd**2 * (1 - 1 / len(rows))
-        return PredictedLogits(relative @ self.weights, np.sqrt(unsure + unseen))
+        return PredictedLogits(relative @ weights, np.sqrt(unsure + unseen))
+
+    def folds_of(self, keys: Sequence[int]) -> set[int]:
+        """The folds of those texts that it was trained on."""
+        wanted = np.array(keys, dtype=np.uint64)
+        at = np.minimum(np.searchsorted(self.texts, wanted), len(self.texts) - 1)
+        return set(map(int, self.text_folds[at[self.texts[at] == wanted]]))
+
+
+def text_key(column: str, text: str) -> int:
+    """64 bits that stand for a text of the training data: of its `headline` or its `lede`, however written."""
+    digest = hashlib.sha256(f"{column}:{text.strip().lower()}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 @lru_cache(maxsize=1)
@@ -117,6 +152,9 @@ def load_hook_model() -> HookModel:
             weights=stored["weights"],
             spread=stored["spread"],
             residual_sd=float(stored["residual_sd"]),
+            texts=stored["texts"],
+            text_folds=stored["text_folds"],
+            fold_weights=stored["fold_weights"],
         )
 
 
@@ -136,12 +174,32 @@ def describe(hooks: Sequence[str], bodies: Sequence[str]) -> Description:
 
 
 def _designs(offers: Sequence[Offer], model: HookModel) -> list[Floats]:
-    hooks = [hook for offer in offers for hook in offer.hooks]
-    bodies = [offer.body for offer in offers for _ in offer.hooks]
+    return _design_each([[(hook, offer.body) for hook in offer.hooks] for offer in offers], model)
+
+
+def _design_each(offers: Sequence[Sequence[tuple[str, str]]], model: HookModel) -> list[Floats]:
+    """For each offer of (hook, body) its rows."""
+    hooks = [hook for offer in offers for hook, _ in offer]
+    bodies = [body for offer in offers for _, body in offer]
     if not hooks:
         return [np.empty((0, sum(BLOCKS.values()))) for _ in offers]
-    ends = np.cumsum([len(offer.hooks) for offer in offers])
+    ends = np.cumsum([len(offer) for offer in offers])
     return np.split(model.design(describe(hooks, bodies)), ends[:-1])
+
+
+def foresee(experiments: Sequence[Sequence[tuple[str, str]]]) -> list[Foreseen]:
+    """For each experiment, given as its (hook, body) pairs, what is to be held against its outcome."""
+    model = load_hook_model()
+    designs = _design_each(experiments, model)
+    return [_foresee(shown, rows, model) for shown, rows in zip(experiments, designs, strict=True)]
+
+
+def _foresee(shown: Sequence[tuple[str, str]], rows: Floats, model: HookModel) -> Foreseen:
+    texts = [text_key(column, text) for pair in shown for column, text in zip(("headline", "lede"), pair, strict=True)]
+    known = model.folds_of(texts)
+    if len(known) == 1:
+        return Foreseen(model.predict(rows, known.pop()), Sample.OUT_OF_FOLD)
+    return Foreseen(model.predict(rows), Sample.IN_SAMPLE if known else Sample.UNSEEN)
 
 
 def predicted_logits(offers: Sequence[Offer]) -> list[PredictedLogits]:
@@ -160,6 +218,27 @@ def predicted_logit(hooks: Sequence[str], body: str) -> PredictedLogits:
 def rank(hooks: Sequence[str], body: str) -> list[float]:
     """A score for each hook, higher = expected to win: log-odds of a click against the mean of the offer."""
     return [float(score) for score in predicted_logit(hooks, body).mean]
+
+
+@lru_cache(maxsize=1)
+def _load_quick_model() -> tuple[str, Floats, Floats, Floats]:
+    path = files("threads_agent_dagster.models").joinpath("hooks.npz")
+    with path.open("rb") as file, np.load(file) as stored:  # reads these members and leaves the others
+        n = len(QUICK)
+        return f"{stored['version']} quick", stored["center"][:n], stored["scale"][:n], stored["quick_weights"]
+
+
+def rank_quickly(hooks: Sequence[str], body: str) -> list[float]:
+    """As `rank`, by the features that need no embedding: below a millisecond a hook, and right less often."""
+    _, center, scale, weights = _load_quick_model()
+    standard = np.clip((measure_quickly(hooks, [body] * len(hooks)) - center) / scale, -_CLIP, _CLIP)
+    scores = np.nan_to_num(standard, nan=0.0) @ weights
+    return [float(score) for score in scores - scores.mean()]
+
+
+def quick_version() -> str:
+    """The name of the model behind `rank_quickly`."""
+    return _load_quick_model()[0]
 
 
 def win_probability(predicted: PredictedLogits) -> Floats:

@@ -21,8 +21,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from threads_agent_dagster.domain.hook_features import FEATURES
-from threads_agent_dagster.domain.hooks import BLOCKS, FIT, MEANING, WORDING, Description, HookModel, describe
+from threads_agent_dagster.domain.hook_features import FEATURES, QUICK
+from threads_agent_dagster.domain.hooks import BLOCKS, FIT, MEANING, WORDING, Description, HookModel, describe, text_key
 
 MODEL: Final = Path(__file__).parents[1] / "models" / "hooks.npz"
 VERSION = "upworthy-minilm@1"
@@ -192,6 +192,26 @@ def out_of_fold(rows: Floats, data: Experiments, part: Mask, prior_variances: Fl
     return scores
 
 
+def fold_weights(rows: Floats, data: Experiments, prior_variances: Floats) -> Floats:
+    """Shape: (folds, columns). Each was fitted without its own fold, so that old experiments can be judged too."""
+    every = np.ones(len(rows), dtype=np.bool_)
+    return np.array([fit_on(rows, data, seen, prior_variances).weights for seen, _ in folds(data, every)])
+
+
+def fold_of_text(data: Experiments) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """The keys of all texts, ascending, and the fold of each; a text lies in one group, and so in one fold."""
+    columns = (("headline", data.hooks), ("lede", data.bodies))
+    fold = data.share("fold")
+    found = {
+        text_key(column, text): int(of)
+        for column, texts in columns
+        for text, of in zip(texts, fold, strict=True)
+        if text.strip()
+    }
+    keys = sorted(found)
+    return np.array(keys, dtype=np.uint64), np.array([found[key] for key in keys], dtype=np.uint8)
+
+
 def fit_on(rows: Floats, data: Experiments, part: Mask, prior_variances: Floats) -> Fit:
     every = outcomes(data)
     seen = Outcomes(every.logit[part], every.variance[part])
@@ -228,6 +248,9 @@ def untrained(described: Description, residual_sd: float) -> HookModel:
         weights=np.zeros(width),
         spread=np.zeros((width, width), dtype=np.float32),
         residual_sd=residual_sd,
+        texts=np.empty(0, dtype=np.uint64),
+        text_folds=np.empty(0, dtype=np.uint8),
+        fold_weights=np.zeros((FOLDS, width)),
     )
 
 
@@ -240,6 +263,8 @@ def candidates(rows: Floats, hooks: Sequence[str]) -> Iterator[tuple[str, Floats
     length = rows[:, [FEATURES.index("length")]]
     yield "length alone", length, np.full(1, 1e-3)
     words = tf_idf(hooks)
+    quick = rows[:, : len(QUICK)]
+    yield "quick (features without tone)", quick, np.full(len(QUICK), PRIOR_VARIANCES["features"])
     yield "TF-IDF of words and pairs", words, np.full(words.shape[1], 0.025)
     for name, chosen in {
         "features": ["features"],
@@ -290,7 +315,7 @@ def compare(rows: Floats, data: Experiments) -> None:
         _show({"candidate": name, "development": report(scores, pairs, data), "locked": report(unseen, pairs, data)})
 
 
-def save(model: HookModel, path: Path) -> None:
+def save(model: HookModel, quick_weights: Floats, path: Path) -> None:
     np.savez_compressed(
         path,
         version=model.version,
@@ -301,16 +326,34 @@ def save(model: HookModel, path: Path) -> None:
         weights=model.weights,
         spread=model.spread,
         residual_sd=model.residual_sd,
+        texts=model.texts,
+        text_folds=model.text_folds,
+        fold_weights=model.fold_weights,
+        quick_weights=quick_weights,
     )
+
+
+def fit_quickly(rows: Floats, data: Experiments) -> Floats:
+    """Shape: (QUICK,). Weights of those features alone, for whoever cannot wait for embeddings."""
+    every = np.ones(len(rows), dtype=np.bool_)
+    return fit_on(rows[:, : len(QUICK)], data, every, np.full(len(QUICK), PRIOR_VARIANCES["features"])).weights
 
 
 def make(rows: Floats, data: Experiments, described: Description) -> HookModel:
     """The figures of the parts go to stdout; the model itself is then fitted to all experiments."""
     figures, residual = evaluate(rows, data)
     _show(figures)
-    final = fit_on(rows, data, np.ones(len(rows), dtype=np.bool_), per_column(PRIOR_VARIANCES))
-    model = untrained(described, float(np.sqrt(residual)))
-    return replace(model, weights=final.weights, spread=final.spread.astype(np.float32))
+    variances = per_column(PRIOR_VARIANCES)
+    final = fit_on(rows, data, np.ones(len(rows), dtype=np.bool_), variances)
+    texts, text_folds = fold_of_text(data)
+    return replace(
+        untrained(described, float(np.sqrt(residual))),
+        weights=final.weights,
+        spread=final.spread.astype(np.float32),
+        texts=texts,
+        text_folds=text_folds,
+        fold_weights=fold_weights(rows, data, variances),
+    )
 
 
 def _show(figures: Mapping[str, Any]) -> None:
@@ -325,7 +368,7 @@ def main(arguments: Sequence[str]) -> None:
     if "compare" in arguments[1:]:
         compare(rows, data)
     else:
-        save(make(rows, data, described), MODEL)
+        save(make(rows, data, described), fit_quickly(rows, data), MODEL)
 
 
 if __name__ == "__main__":
