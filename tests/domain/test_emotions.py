@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from threads_agent_dagster.domain.emotions import (
     EMOTIONS,
     POLARITIES,
+    Emotion,
     Scores,
     Trajectory,
     load_scorer,
@@ -33,6 +34,7 @@ GOLDEN_LINES = Path(__file__).with_name("golden_arcs.tsv").read_text(encoding="u
 GOLDEN = [line.split("\t") for line in GOLDEN_LINES]
 ARCS = [text.replace("\\n", "\n") for expected, _, text in GOLDEN if expected != "insufficient"]
 NAMES = ("accurate", "fast", "vader")
+NEUTRAL = "At the office today"
 
 
 def arc(text: str, scorer: str = "accurate") -> Trajectory:
@@ -63,10 +65,17 @@ def test_numbers_do_not_end_sentences() -> None:
         ("No. Never. Not with me.", 3),
         ("It hit No. 1 today. I cried.", 2),
         ("今日は嬉しい。昨日は悲しかった。", 2),
+        ("Great day! :) Tomorrow too. 😊 Bye", 3),
+        ("bad mood. :'(", 1),
     ],
 )
 def test_sentences(text: str, count: int) -> None:
     assert len(sentences(text)) == count
+
+
+def test_faces_behind_a_sentence_are_its_own_and_those_of_a_line_open_it() -> None:
+    assert sentences("Great day! :) Bad night. 😭😭 Bye") == ["Great day! :)", "Bad night. 😭😭", "Bye"]
+    assert sentences("One.\n🔥 Two.\n🔥 Three") == ["One.", "🔥 Two.", "🔥 Three"]
 
 
 def test_paragraphs_are_the_segments_of_a_text_that_has_them() -> None:
@@ -114,15 +123,38 @@ def test_other_languages_are_not_scored(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["I love this café!", "LOL", "😊😊", "Viva la vida", "@someone yes!!", "Le Creuset is great"]
+    "text",
+    [
+        "Youth unemployment is above 20 per cent",
+        "I love this café!",
+        "LOL",
+        "😊😊",
+        "Viva la vida",
+        "@someone yes!!",
+        "Le Creuset is great",
+    ],
 )
 def test_english_with_foreign_words_is_english(text: str) -> None:
     assert is_english(text)
 
 
-def test_posts_are_written_out_in_plain_words() -> None:
-    text = "@anna Sooo happy 😊 :) #BestDayEver https://x.co/1 &lt;3"
-    assert in_plain_words(text) == "someone Soo happy smiling face with smiling eyes smile Best Day Ever love"
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (
+            "@anna Sooo happy 😊 :) #BestDayEver https://x.co/1 &lt;3",
+            "someone Soo happy smile smile Best Day Ever love",
+        ),
+        ("#cantwait #ihatemondays #disgusted #COVID19", "can't wait i hate mondays disgusted COVID 19"),
+        ("#flabbergasted #sickening", "flabbergasted sickening"),  # no words are found in what is one
+        ("u r gr8, thx! Im so glad u didnt", "you are great, thanks! I'm so glad you didn't"),
+        ("r/news and u/me", "r/news and u/me"),
+        ("Oh no.\\nNot again", "Oh no. Not again"),  # a line break as some exports write it
+        ("👏🏽 🤷🏾‍♀️ ❤️ 🥳", "well done confused love so excited"),  # without skin, sex and variation
+    ],
+)
+def test_posts_are_written_out_in_plain_words(text: str, plain: str) -> None:
+    assert in_plain_words(text) == plain
 
 
 # Scores
@@ -155,6 +187,40 @@ def test_negated_joy_is_not_joy(name: str) -> None:
 def test_plain_cases_have_their_emotion_among_the_two_strongest(name: str, text: str, emotion: str) -> None:
     scores = load_scorer(name).score([text]).emotions[0]
     assert emotion in [EMOTIONS[column] for column in np.argsort(scores)[-2:]]
+
+
+# What people put behind a sentence that says nothing, and the emotion that it then has more of.
+TAGS = {
+    "joy": "#blessed #happy #sohappy #bestdayever 😂 😍 🥳 🎉 😊",
+    "anger": "#furious #pissedoff #rage #annoyed 😡 🤬 🙄",
+    "fear": "#scared #terrified #nervous #panicattack 😱 😨 😰",
+    "sadness": "#sosad #heartbroken #lonely #depressed 😭 😢 💔",
+    "surprise": "#shocked #unexpected #omg 😲 🤯 😮",
+    "disgust": "#disgusted #gross #vile 🤢 🤮 💩",
+    "anticipation": "#cantwait #excited #hopeful #soexcited 🤞 ⏳",
+    "trust": "#thankful #grateful #respect #blessed 🙏 👏 👍 🤝 🤗",
+}
+
+
+@pytest.mark.parametrize("name", ["accurate", "fast"])
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_hashtags_and_emoji_carry_their_emotion(name: str, emotion: Emotion) -> None:
+    tags = TAGS[emotion].split()
+    plain, *tagged = load_scorer(name).score([NEUTRAL, *(f"{NEUTRAL} {tag}" for tag in tags)]).emotions
+    column = EMOTIONS.index(emotion)
+    for tag, chances in zip(tags, tagged, strict=True):
+        more = np.log(chances / (1 - chances)) - np.log(plain / (1 - plain))
+        assert more[column] > 0.2, tag
+        assert column in np.argsort(more)[-3:], tag
+
+
+@pytest.mark.parametrize("name", ["accurate", "fast"])
+def test_what_is_not_felt_carries_no_emotion(name: str) -> None:
+    plain, *tagged = (
+        load_scorer(name).score([NEUTRAL, *(f"{NEUTRAL} {tag}" for tag in ("🚗", "☕", "#office"))]).emotions
+    )
+    for chances in tagged:
+        assert np.abs(chances - plain).max() < 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -194,7 +194,7 @@ class Comparison:
             if name not in numbers:
                 told += _words(name, self._column(name))
         if self.changed:
-            told.append(f"Changed, for example: {', '.join(f'`{key}`' for key in self.changed[:SAMPLES])}")
+            told.append(f"\nChanged, for example: {', '.join(f'`{key}`' for key in self.changed[:SAMPLES])}")
         return "\n".join(told)
 
     def plot(self) -> str | None:

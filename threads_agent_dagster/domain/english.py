@@ -43,7 +43,7 @@ _FOREIGN: Final = _words("""
     ang mga ng sa ako naman hindi na siya
     và là của không tôi có được này cho một
     nu și în că este sunt pentru
-""") - _words("come plus pour mi")
+""") - _words("come plus pour mi per nu son")
 
 
 def is_english(text: str) -> bool:

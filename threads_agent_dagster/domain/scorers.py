@@ -32,9 +32,9 @@ _NEGATIONS: Final = frozenset(["not", "never", "without", "cannot", "cant", "don
 _NEGATION_REACH: Final = 3
 _DOUBLED: Final = re.compile(r"([a-z])\1")
 
-# Raise the number when a model file changes: the numbers of stored rows are then of another version.
-_ACCURATE: Final = "goemotions-minilm@2"
-_FAST: Final = "goemotions-linear@2"
+# Raise the number when a model file or the plain words change: the numbers of stored rows are then of another version.
+_ACCURATE: Final = "goemotions-minilm@3"
+_FAST: Final = "goemotions-linear@3"
 
 OUTPUTS: Final = (*EMOTIONS, "positive", "negative")  # of the models
 Arrays = dict[str, NDArray[Any]]

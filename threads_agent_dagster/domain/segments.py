@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from threads_agent_dagster.domain.social_text import FACES
+
 MIN_SEGMENTS = 3  # a shape needs a beginning, a middle and an end
 MAX_SEGMENTS = 7  # more sentences than this are grouped
 MAX_PARAGRAPHS = 12  # paragraphs are the writer's own segments, so they are grouped later than sentences
@@ -25,10 +27,17 @@ def sentences(text: str) -> list[str]:
     for boundary in _BOUNDARY.finditer(text):
         if _goes_on(text, boundary):
             continue
-        found.append(text[start : boundary.end()].strip())
-        start = boundary.end()
+        end = _end_with_faces(text, boundary)
+        found.append(text[start:end].strip())
+        start = end
     found.append(text[start:].strip())
     return [sentence for sentence in found if any(map(str.isalnum, sentence)) or not sentence.isascii()]
+
+
+def _end_with_faces(text: str, boundary: re.Match[str]) -> int:
+    """Emoji and emoticons behind the mark speak of the sentence before them; those of a new line open it."""
+    faces = None if "\n" in boundary[0] else FACES.match(text, boundary.end())
+    return faces.end() if faces else boundary.end()
 
 
 def _goes_on(text: str, boundary: re.Match[str]) -> bool:
