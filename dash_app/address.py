@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
+EVERYONE = "everyone"  # as `who`: achievements of all people, not only mine
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -20,6 +22,10 @@ class Query:
 
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")
+
+    @property
+    def everyone(self) -> bool:
+        return self["who"] == EVERYONE
 
     @property
     def page(self) -> int:

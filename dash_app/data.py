@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from dash_app.address import EVERYONE
 from dash_app.rows import (
     PER_PAGE,
     Achievement,
@@ -205,7 +206,7 @@ _AUTHOR = func.coalesce(achievements.c.author_name, achievements.c.author_login,
 
 
 def list_achievements(engine: Engine, asked: Mapping[str, str], page: int) -> Listing[ListedAchievement]:
-    """Filtered by `q` (title, repository, author), `category`, `source`; ordered by `sort`."""
+    """Mine, or with `who` everyone's; filtered by `q` (title, repository, author), `category`, `source`; by `sort`."""
     with _reading(engine) as connection:
         rows, total, page = _page(connection, _achievements(asked), page)
     return Listing([_listed_achievement(row) for row in rows], total, page)
@@ -218,10 +219,16 @@ def export_achievements(engine: Engine, asked: Mapping[str, str]) -> Iterator[Li
             yield _listed_achievement(row)
 
 
-def export_portfolio(engine: Engine) -> list[dict[str, Any]]:
-    """The rows of the portfolio: what is marked ready."""
+def export_portfolio(engine: Engine, *, everyone: bool = False) -> list[dict[str, Any]]:
+    """The rows of the portfolio: what is marked ready and mine, or everyone's."""
     with _reading(engine) as connection:
-        return portfolio.exported(connection, portfolio.Selection())
+        return list(portfolio.exported(connection, portfolio.Selection(everyone=everyone)))
+
+
+def me(engine: Engine) -> identities.Me:
+    """Who I am; empty while nobody said so."""
+    with _reading(engine) as connection:
+        return identities.read(connection)
 
 
 def list_themes(engine: Engine) -> list[tuple[str, str]]:
@@ -252,7 +259,8 @@ def achievement(engine: Engine, key: int) -> Achievement | None:
 
 def _achievements(asked: Mapping[str, str]) -> Select[Any]:
     columns = achievements.c
-    statement = select(achievements, _AUTHOR.label("author")).where(columns.deleted_at.is_(None))
+    whose = text(identities.WHOSE).bindparams(author=None, everyone=asked.get("who") == EVERYONE)
+    statement = select(achievements, _AUTHOR.label("author")).where(columns.deleted_at.is_(None), whose)
     if words := asked.get("q"):
         searched = (columns.title, columns.repository, _AUTHOR)
         statement = statement.where(or_(*(column.icontains(words, autoescape=True) for column in searched)))

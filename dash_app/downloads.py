@@ -25,6 +25,7 @@ NOTHING_READY = (
     "No achievement is marked ready for the portfolio, so there is nothing to export. "
     "Mark some with PUT /achievements/{id} (portfolio_ready), or export all: threads-agent portfolio export --all"
 )
+ONLY_MINE = "\nOnly your own were looked at (threads-agent me show); everyone's: /portfolio/{form}?who=everyone"
 HEADER = (
     "id",
     "title",
@@ -49,13 +50,15 @@ def register(server: FastAPI, engine: Engine) -> None:
         return _download("achievements.csv", lines(HEADER, map(_row, rows)))
 
     @server.get("/portfolio/{form}")
-    def portfolio(form: Format) -> Response:
+    def portfolio(form: Format, request: Request) -> Response:
+        everyone = Query.parse(request.url.query).everyone
         try:
-            rows = data.export_portfolio(engine)
+            rows, me = data.export_portfolio(engine, everyone=everyone), data.me(engine)
         except Unavailable as error:
             return PlainTextResponse(f"{error}; try again", status_code=503)
         if not rows:
-            return PlainTextResponse(NOTHING_READY, status_code=404)
+            only_mine = ONLY_MINE.format(form=form) if me and not everyone else ""
+            return PlainTextResponse(NOTHING_READY + only_mine, status_code=404)
         made = write(form, assemble(rows, datetime.now(UTC)))
         disposition = {"Content-Disposition": f'attachment; filename="{made.name}"'}
         return Response(made.body, media_type=made.media_type, headers=disposition)

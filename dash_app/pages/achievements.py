@@ -9,6 +9,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from dash_app import data, wording
+from dash_app.address import EVERYONE, Query
 from dash_app.components import (
     Column,
     Content,
@@ -28,8 +29,9 @@ from dash_app.components import (
     table,
     web_link,
 )
-from dash_app.pages.page import Page, Shown, View, heading, item_number
+from dash_app.pages.page import Page, Shown, View, heading, item_number, whose
 from dash_app.rows import Achievement, ListedAchievement, Rule, Similar
+from threads_agent_dagster.db.identities import Me
 from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
 from threads_agent_dagster.domain.embeddings import NEAR_DUPLICATE
 
@@ -66,22 +68,41 @@ def controls(view: View) -> Component:
 
 def show(view: View) -> Shown:
     listing = data.list_achievements(view.engine, view.query.values, view.query.page)
+    me = data.me(view.engine)
     download = html.A("Download CSV", href=f"{PATH}.csv{view.query.link(page=None)}", className="download")
-    head = heading("Achievements", beside=download)
+    under = whose(me, view.query, "These are")
+    head = heading("Achievements", under or None, download)
     if not listing.total:
-        nothing = no_match(PATH) if any(view.query[name] for name in FILTERS) else _empty()
-        return Shown("Achievements", heading("Achievements"), [nothing])
+        return Shown("Achievements", heading("Achievements", under or None), [_nothing(me, view.query)])
     rows = [_row(item, view.provenance) for item in listing.items]
     listed = html.Section(table(COLUMNS, rows, view.query, "-completed"), className="card list")
-    return Shown("Achievements", head, [listed, pager(listing, view.query, "achievement"), _portfolio()])
+    return Shown("Achievements", head, [listed, pager(listing, view.query, "achievement"), _portfolio(me, view.query)])
 
 
-def _portfolio() -> Component:
+def _nothing(me: Me, query: Query) -> Component:
+    if any(query[name] for name in FILTERS):
+        return no_match(PATH)
+    return _none_of_mine(query) if me and not query.everyone else _empty()
+
+
+def _none_of_mine(query: Query) -> Component:
+    told: list[Part] = [
+        "None was written by you, with you, or down by hand. ",
+        dcc.Link("Show everyone's", href=query.link(who=EVERYONE)),
+        "; who you are is told by:",
+    ]
+    return empty("None of yours yet", told, "threads-agent me show")
+
+
+def _portfolio(me: Me, query: Query) -> Component:
+    who = f"?who={EVERYONE}" if query.everyone else ""
     links: list[Part] = [
-        html.A(label, href=f"/portfolio/{form}", className="download") for form, label in EXPORTS.items()
+        html.A(label, href=f"/portfolio/{form}{who}", className="download") for form, label in EXPORTS.items()
     ]
     told: list[Part] = [
-        "What is marked ready, each item with its evidence; check a file with ",
+        "What is marked ready",
+        " and mine" if me and not query.everyone else "",
+        ", each item with its evidence; check a file with ",
         html.Code("threads-agent portfolio verify FILE"),
         ".",
     ]

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import plotly.graph_objects as go
-from dash import dcc, html
+from dash import html
 from dash.development.base_component import Component
 
 from dash_app import data, wording
 from dash_app.charts import metrics
 from dash_app.charts.frame import graph
-from dash_app.components import Column, Provenance, card, empty, figure, table
-from dash_app.pages.page import Page, Shown, View, heading
+from dash_app.components import Column, Part, Provenance, card, empty, figure, table
+from dash_app.pages.page import Page, Shown, View, heading, whose
 from dash_app.rows import DayTotal, Figures, Overview, QueueLine
 from threads_agent_dagster.domain.achievements import CATEGORIES
 
 DAYS = 30
-EVERYONE = "everyone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,39 +119,28 @@ TILES = (
 
 
 def show(view: View) -> Shown:
-    everyone = view.query["who"] == EVERYONE
-    read = data.overview(view.engine, everyone=everyone)
+    read = data.overview(view.engine, everyone=view.query.everyone)
     parts: list[Component] = []
     if read.figures is None:
         parts.append(_never_refreshed())
     else:
         parts.append(_tiles(read.figures, read.daily, view.provenance))
     parts.append(html.Div([_categories(read, view.provenance), _queue(read, view.provenance)], className="halves"))
-    return Shown("Overview", _heading(read, view, everyone=everyone), parts)
+    return Shown("Overview", _heading(read, view), parts)
 
 
-def _heading(read: Overview, view: View, *, everyone: bool) -> list[Component]:
+def _heading(read: Overview, view: View) -> list[Component]:
     figures, provenance = read.figures, view.provenance
     if figures is None:
         return heading("Overview")
     meaning = "When the figures on this page were last brought up to date."
     refreshed = figure(wording.time(figures.origin.made_at), provenance.button("Last refresh", meaning, figures.origin))
-    under: list[Component | str] = [
+    under: list[Part] = [
         "The last 30 days. Figures refreshed ",
         refreshed,
-        *_whose(read, view, everyone=everyone),
+        *whose(read.me, view.query, ". Achievements are"),
     ]
     return heading("Overview", under)
-
-
-def _whose(read: Overview, view: View, *, everyone: bool) -> list[Component | str]:
-    """Whose achievements these are, and the way to the others'; nothing while nobody said who I am."""
-    if not read.me:
-        return []
-    if everyone:
-        return [". Achievements are everyone's: ", dcc.Link("show mine", href=view.query.link(who=None))]
-    known = html.Span("mine", title=", ".join((*read.me.emails, *read.me.logins)))
-    return [". Achievements are ", known, ": ", dcc.Link("show everyone's", href=view.query.link(who=EVERYONE))]
 
 
 def _never_refreshed() -> Component:

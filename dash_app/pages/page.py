@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dash import html
+from dash import dcc, html
 from dash.development.base_component import Component
 from sqlalchemy import Engine
 
-from dash_app.address import Query
-from dash_app.components import Content, Provenance
+from dash_app.address import EVERYONE, Query
+from dash_app.components import Content, Part, Provenance
+from threads_agent_dagster.db.identities import Me
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +53,14 @@ def heading(title: str, under: Content = None, beside: Component | None = None) 
     """The page's one h1, a line under it, and what is at the right of it."""
     parts = [html.H1(title), beside, html.P(under) if under else None]
     return [html.Header([part for part in parts if part is not None], className="page-heading")]
+
+
+def whose(me: Me, query: Query, achievements: str) -> list[Part]:
+    """Whose the `achievements` are, and the way to the others'; nothing while nobody said who I am."""
+    if not me:
+        return []
+    if query.everyone:
+        return [f"{achievements} everyone's: ", dcc.Link("show mine", href=query.link(who=None, page=None))]
+    mine = html.Span("mine", title=", ".join((*me.emails, *me.logins)))
+    everyones = dcc.Link("show everyone's", href=query.link(who=EVERYONE, page=None))
+    return [f"{achievements} ", mine, ": ", everyones]

@@ -47,6 +47,61 @@ def stored(engine: Engine) -> None:
         connection.execute(insert(achievements), rows)
 
 
+PEOPLE = [
+    {"title": "mine", "author_email": "Me@example.org"},
+    {"title": "with me", "author_name": "Bo", "metadata_json": {"co_authors": [{"email": "me@example.org"}]}},
+    {"title": "Bo's", "author_name": "Bo", "author_email": "bo@example.org"},
+]
+
+
+def _sum_of(path: str, part: str) -> Callable[[TestClient, dict[str, Any]], int]:
+    return lambda client, who: sum(one["achievements"] for one in client.get(path, params=who).json()[part])
+
+
+FIGURES_OF: list[Callable[[TestClient, dict[str, Any]], int]] = [
+    lambda client, who: len(client.get("/portfolio/ready", params=who).json()["items"]),
+    lambda client, who: client.get("/portfolio/stats", params=who).json()["achievements"],
+    _sum_of("/portfolio/stats", "sections"),
+    _sum_of("/portfolio/stats", "categories"),
+    _sum_of("/analytics/impact", "categories"),
+    _sum_of("/analytics/impact", "distribution"),
+    _sum_of("/analytics/timeline", "items"),
+    lambda client, who: len(client.post("/analytics/roi", json=who).json()["lines"]),
+    lambda client, who: len(client.post("/portfolio/export", json={"format": "json-resume", **who}).json()["projects"]),
+]
+
+
+@pytest.mark.parametrize("count", FIGURES_OF)
+def test_portfolio_and_figures_are_mine_unless_others_are_asked_for(
+    client: TestClient, engine: Engine, count: Callable[[TestClient, dict[str, Any]], int]
+) -> None:
+    value = read_business_value("Saves 200 developer hours annually.")
+    assert value is not None
+    told = {"author_name": None, "author_email": None, "metadata_json": {}, "business_value": value.to_document()}
+    with engine.begin() as connection:
+        rows = [_row(1, 20.0, portfolio_ready=True, source_type="git") | told | person for person in PEOPLE]
+        connection.execute(insert(achievements), rows)
+    assert count(client, {}) == 3, "nobody said who I am"
+    assert client.put("/me", json={"emails": ["me@example.org"], "logins": []}).status_code == 200
+    assert [count(client, who) for who in ({}, {"everyone": True}, {"author": "bo"}, {"author": "Me@Example.org"})] == [
+        2, 3, 2, 1,
+    ]  # fmt: skip
+
+
+def test_a_return_of_named_achievements_counts_whoevers_they_are(client: TestClient, engine: Engine) -> None:
+    value = read_business_value("Saves 200 developer hours annually.")
+    assert value is not None
+    with engine.begin() as connection:
+        row = _row(1, 20.0, source_type="git", author_name="Bo", business_value=value.to_document())
+        key = connection.execute(insert(achievements).returning(achievements.c.id), row).scalar_one()
+    client.put("/me", json={"emails": ["me@example.org"], "logins": []})
+    lines = [
+        len(client.post("/analytics/roi", json=asked).json()["lines"])
+        for asked in ({}, {"achievement_ids": [key]}, {"achievement_ids": [key], "author": "Ada"})
+    ]
+    assert lines == [0, 1, 0]
+
+
 def test_what_is_ready_stands_in_the_order_of_its_priority(client: TestClient, stored: None) -> None:
     first = client.get("/portfolio/ready?per_page=2").json()
     rest = client.get(f"/portfolio/ready?per_page=2&cursor={first['next']}").json()

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from dash_app.downloads import BYTE_ORDER_MARK, lines
 from dash_app.pages.achievements import EXPORTS
+from threads_agent_dagster.db import identities
 from threads_agent_dagster.db.engine import make_engine
 
 
@@ -60,3 +61,25 @@ def test_the_portfolio_is_downloaded_in_every_format(seeded: Engine, serve: Call
         assert answer.headers["content-disposition"].startswith("attachment; filename=")
         assert len(answer.content) > 100
     assert httpx.get(f"{base}/portfolio/docx", timeout=30).status_code == 422
+
+
+def test_downloads_are_mine_unless_everyones_are_asked_for(seeded: Engine, serve: Callable[..., str]) -> None:
+    base = serve(seeded)
+    with seeded.begin() as connection:
+        connection.execute(text("UPDATE achievements SET portfolio_ready = true, author_email = 'bo@example.org'"))
+        connection.execute(text("UPDATE achievements SET author_email = 'me@example.org' WHERE id = 5"))
+        connection.execute(text("UPDATE achievements SET source_type = 'git'"))
+        identities.add(connection, ["me@example.org"], [])
+
+    def rows(path: str) -> int:
+        answer = httpx.get(base + path, timeout=30)
+        assert answer.status_code == 200
+        return len(list(csv.reader(io.StringIO(answer.text)))) - 1
+
+    for path in ("/achievements.csv", "/portfolio/csv"):
+        assert rows(path) == 1
+        assert rows(f"{path}?who=everyone") > 1
+    with seeded.begin() as connection:
+        identities.replace(connection, ["nobody@example.org"], [])
+    nothing = httpx.get(f"{base}/portfolio/csv", timeout=30)
+    assert (nothing.status_code, "who=everyone" in nothing.text) == (404, True)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
 from sqlalchemy import Engine, make_url, text
 
+from threads_agent_dagster.db import identities
 from threads_agent_dagster.db.engine import make_engine
 
 pytestmark = pytest.mark.browser
@@ -179,6 +180,30 @@ def test_the_score_is_explained_rule_by_rule(seeded: Engine, serve: Callable[...
     expect(rows.nth(0)).to_contain_text("41.50 of 60")
     expect(rows.nth(1)).to_contain_text("—")  # not told, rather than zero reviewers
     expect(rows.last).to_contain_text("73.00")
+
+
+def test_achievements_are_mine_until_everyones_are_asked_for(
+    seeded: Engine, serve: Callable[..., str], page: Page
+) -> None:
+    with seeded.begin() as connection:
+        connection.execute(text("UPDATE achievements SET source_type = 'git', author_email = 'bo@example.org'"))
+        connection.execute(text("UPDATE achievements SET author_email = 'me@example.org' WHERE id = 3"))
+        identities.add(connection, ["me@example.org"], [])
+    base = serve(seeded)
+    opened(page, base + "/achievements")
+    expect(page.locator(".list tbody tr")).to_have_count(1)
+    expect(page.locator(".page-heading")).to_contain_text("These are mine: show everyone's")
+    page.get_by_role("link", name="show everyone's").click()
+    expect(page.get_by_role("link", name="show mine")).to_be_visible()
+    assert page.locator(".list tbody tr").count() > 1
+    for link in ("Download CSV", "JSON Resume"):
+        address = page.get_by_role("link", name=link).get_attribute("href")
+        assert address is not None
+        assert address.endswith("?who=everyone")
+    with seeded.begin() as connection:
+        identities.replace(connection, ["nobody@example.org"], [])
+    opened(page, base + "/achievements")
+    expect(page.locator(".empty")).to_contain_text("None of yours yet")
 
 
 def test_an_achievement_that_was_not_scored_says_so(seeded: Engine, serve: Callable[..., str], page: Page) -> None:

@@ -6,22 +6,32 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from threads_agent_dagster.api.bodies import Day, In, Out, SmallId, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep
+from threads_agent_dagster.api.identities import Author, Everyone, WhoseDep
 from threads_agent_dagster.api.portfolio import Figures, NamedFigures
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import portfolio as db
 from threads_agent_dagster.db import themes
+from threads_agent_dagster.db.identities import Whose
 from threads_agent_dagster.domain.business_value import Assumptions, BusinessValue, roi
 from threads_agent_dagster.domain.claims import Claim
 
 router = APIRouter(prefix="/analytics", tags=["analytics"], route_class=StrictRoute)
 
-Since = Annotated[Day | None, Query(description="completed on this UTC date or later")]
-Until = Annotated[Day | None, Query(description="completed on this UTC date or earlier")]
+
+def _scope(
+    whose: WhoseDep,
+    since: Annotated[Day | None, Query(description="completed on this UTC date or later")] = None,
+    until: Annotated[Day | None, Query(description="completed on this UTC date or earlier")] = None,
+) -> db.Scope:
+    return db.Scope(whose, since, until)
+
+
+ScopeDep = Annotated[db.Scope, Depends(_scope)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -77,11 +87,16 @@ class AssumptionsIn(In):
 
 
 class RoiIn(In):
-    """Without `achievement_ids` all achievements count; without `cost` there is a value and no return."""
+    """Achievements that are named count whoever's they are; without `cost` there is a value and no return."""
 
     cost: Positive | None = None
     assumptions: AssumptionsIn = AssumptionsIn()
     achievement_ids: Annotated[list[SmallId], Field(max_length=1000)] | None = None
+    author: Author | None = None
+    everyone: Everyone = False
+
+    def whose(self) -> Whose:
+        return Whose(self.author, everyone=self.everyone or self.achievement_ids is not None)
 
 
 class RoiLine(Out):
@@ -105,23 +120,19 @@ class Roi(Out):
 
 
 @router.get("/impact")
-def impact(engine: EngineDep, _: Viewer, since: Since = None, until: Until = None) -> Impact:
+def impact(scope: ScopeDep, engine: EngineDep, _: Viewer) -> Impact:
     with engine.connect() as connection:
-        categories = [NamedFigures.model_validate(dict(row)) for row in db.categories(connection, since, until)]
-        ranges = [ScoreRange.model_validate(dict(row)) for row in db.distribution(connection, since, until)]
+        categories = [NamedFigures.model_validate(dict(row)) for row in db.categories(connection, scope)]
+        ranges = [ScoreRange.model_validate(dict(row)) for row in db.distribution(connection, scope)]
     return Impact(categories=categories, distribution=ranges)
 
 
 @router.get("/timeline")
 def timeline(
-    engine: EngineDep,
-    _: Viewer,
-    unit: Literal["day", "week", "month", "year"] = "month",
-    since: Since = None,
-    until: Until = None,
+    scope: ScopeDep, engine: EngineDep, _: Viewer, unit: Literal["day", "week", "month", "year"] = "month"
 ) -> Timeline:
     with engine.connect() as connection:
-        rows = db.timeline(connection, unit, since, until)
+        rows = db.timeline(connection, unit, scope)
     return Timeline(unit=unit, items=[Period.model_validate(dict(row)) for row in rows])
 
 
@@ -135,6 +146,6 @@ def list_themes(engine: EngineDep, _: Viewer) -> Themes:
 def reckon(asked: RoiIn, engine: EngineDep, _: Editor) -> Roi:
     """Stores nothing."""
     with engine.connect() as connection:
-        documents = db.business_values(connection, asked.achievement_ids)
+        documents = db.business_values(connection, asked.whose(), asked.achievement_ids)
     values = [BusinessValue(tuple(Claim(**claim) for claim in document["claims"])) for document in documents]
     return Roi.model_validate(asdict(roi(values, asked.cost, Assumptions(**asked.assumptions.model_dump()))))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator, Field
 
-from threads_agent_dagster.api.bodies import In, Out, StrictRoute
+from threads_agent_dagster.api.bodies import In, Line, Out, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import identities as db
@@ -39,6 +39,19 @@ class Me(Out):
 
     emails: list[str]
     logins: list[str]
+
+
+Author = Annotated[Line, Field(description="a name, a login or an e-mail address: of theirs alone")]
+Everyone = Annotated[bool, Field(description="of all people; otherwise the author's, or mine as `/me` says")]
+
+
+def _whose(
+    author: Annotated[Author | None, Query()] = None, everyone: Annotated[Everyone, Query()] = False
+) -> db.Whose:
+    return db.Whose(author, everyone)
+
+
+WhoseDep = Annotated[db.Whose, Depends(_whose)]
 
 
 class WrittenMe(In):

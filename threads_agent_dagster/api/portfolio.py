@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
 
 from fastapi import APIRouter, Response
-from pydantic import Field
 
 from threads_agent_dagster.api.achievements import Category, Listed
-from threads_agent_dagster.api.bodies import Day, In, Line, Name, Out, Page, StrictRoute
+from threads_agent_dagster.api.bodies import Day, In, Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep
+from threads_agent_dagster.api.identities import Author, Everyone, WhoseDep
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import portfolio as db
@@ -43,22 +42,27 @@ class Stats(Figures):
 
 @router.get("/portfolio/ready")
 def list_ready(
-    paging: PagingDep, engine: EngineDep, _: Viewer, category: Category | None = None, section: Name | None = None
+    paging: PagingDep,
+    whose: WhoseDep,
+    engine: EngineDep,
+    _: Viewer,
+    category: Category | None = None,
+    section: Name | None = None,
 ) -> Page[Listed]:
     window = paging.window(db.BY_PRIORITY)
     with engine.connect() as connection:
-        rows = db.ready(connection, category, section, window)
+        rows = db.ready(connection, whose, category, section, window)
     return page_of(Listed, rows, db.BY_PRIORITY, window)
 
 
 @router.get("/portfolio/stats")
-def stats(engine: EngineDep, _: Viewer) -> Stats:
+def stats(whose: WhoseDep, engine: EngineDep, _: Viewer) -> Stats:
     with engine.connect() as connection:
         parts = {
-            "sections": [dict(row) for row in db.sections(connection)],
-            "categories": [dict(row) for row in db.categories(connection, None, None)],
+            "sections": [dict(row) for row in db.sections(connection, whose)],
+            "categories": [dict(row) for row in db.categories(connection, db.Scope(whose))],
         }
-        return Stats.model_validate(dict(db.stats(connection)) | parts)
+        return Stats.model_validate(dict(db.stats(connection, whose)) | parts)
 
 
 class Wanted(In):
@@ -67,12 +71,12 @@ class Wanted(In):
     format: Format
     section: Name | None = None
     since: Day | None = None
-    author: Annotated[Line, Field(description="a name, a login or an e-mail address")] | None = None
+    author: Author | None = None
     all: bool = False
-    everyone: Annotated[bool, Field(description="of all people; otherwise the author's, or mine as `/me` says")] = False
+    everyone: Everyone = False
 
     def selection(self) -> db.Selection:
-        return db.Selection(self.section, self.since, self.author, everything=self.all, everyone=self.everyone)
+        return db.Selection(self.author, self.everyone, self.section, self.since, everything=self.all)
 
 
 @router.post("/portfolio/export", response_class=Response)

@@ -48,7 +48,7 @@ def export(
 
     if form not in get_args(Format):
         raise InvalidInput(f"{form!r} is none of {', '.join(get_args(Format))}", field="--format")
-    wanted = Selection(section, _date(since), author, everything, everyone)
+    wanted = Selection(author, everyone, section, _date(since), everything)
     with database(home) as engine:
         made = portfolio.export(engine, cast(Format, form), wanted, datetime.now(UTC))
     if output == Path("-"):

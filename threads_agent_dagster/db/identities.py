@@ -19,7 +19,25 @@ MINE: Final = """(
     )
     OR source_type = 'manual' AND EXISTS (SELECT FROM identities)
 )"""
-ANYBODY_KNOWN: Final = "EXISTS (SELECT FROM identities)"
+# Whose achievements figures and portfolios are about, by `Whose` as parameters.
+WHOSE: Final = f"""(
+    CASE WHEN cast(:author AS text) IS NOT NULL
+        THEN lower(:author) IN (lower(author_name), lower(author_login), lower(author_email))
+        ELSE cast(:everyone AS boolean) OR NOT EXISTS (SELECT FROM identities) OR {MINE}
+    END
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Of an author (a name, login or e-mail); else mine, as far as it is known who I am; of all with `everyone`."""
+
+    author: str | None = None
+    everyone: bool = False
+
+    def is_mine(self, me: Me) -> bool:
+        """Whether mine alone are meant."""
+        return self.author is None and not self.everyone and bool(me)
 
 
 @dataclass(frozen=True, slots=True)

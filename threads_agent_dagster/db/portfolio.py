@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, select, text
 from sqlalchemy.dialects.postgresql import DATE
 
 from threads_agent_dagster.db.achievements import LISTED
 from threads_agent_dagster.db.bulk import insert_rows, parameter
-from threads_agent_dagster.db.identities import ANYBODY_KNOWN, MINE
+from threads_agent_dagster.db.identities import WHOSE, Whose
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.tables import achievements
 
+READ_ROWS: Final = 1_000
 BY_PRIORITY = Order(achievements.c.display_priority, achievements.c.id, descending=False)
 _READY: Select[tuple[object, ...]] = select(*LISTED).where(
     achievements.c.portfolio_ready, achievements.c.deleted_at.is_(None)
 )
 
 
-def ready(connection: Connection, category: str | None, section: str | None, window: Window) -> Sequence[RowMapping]:
+def ready(
+    connection: Connection, whose: Whose, category: str | None, section: str | None, window: Window
+) -> Sequence[RowMapping]:
     """A page of the achievements that are ready, the smallest display priority first."""
-    rows = _READY if category is None else _READY.where(achievements.c.category == category)
+    rows = _READY.where(text(WHOSE).bindparams(**asdict(whose)))
+    if category is not None:
+        rows = rows.where(achievements.c.category == category)
     if section is not None:
         rows = rows.where(achievements.c.portfolio_section == section)
     return read(connection, rows, BY_PRIORITY, window)
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What an export holds; None asks for nothing. `author` is a name, login or e-mail, `since` a UTC date.
+class Selection(Whose):
+    """What an export holds, and whose; None asks for nothing. `since` is a UTC date.
 
-    Without an author it is mine, as far as it is known who I am; of all people with `everyone`.
     What has no section stands in one named after its category. With `everything`, also what is not marked ready.
     """
 
     section: str | None = None
     since: date | None = None
-    author: str | None = None
     everything: bool = False
-    everyone: bool = False
 
 
 _EXPORTED = text(f"""
@@ -54,16 +56,16 @@ _EXPORTED = text(f"""
     WHERE deleted_at IS NULL AND (:everything OR portfolio_ready)
         AND (cast(:section AS text) IS NULL OR lower(coalesce(portfolio_section, category::text)) = lower(:section))
         AND (:since IS NULL OR utc_day(completed_at) >= :since)
-        AND (cast(:author AS text) IS NULL
-            OR lower(:author) IN (lower(author_name), lower(author_login), lower(author_email)))
-        AND (cast(:author AS text) IS NOT NULL OR :everyone OR NOT {ANYBODY_KNOWN} OR {MINE})
+        AND {WHOSE}
     ORDER BY display_priority, impact_score DESC NULLS LAST, id
 """).bindparams(bindparam("since", type_=DATE))
 
 
-def exported(connection: Connection, wanted: Selection) -> list[dict[str, Any]]:
-    """The rows of a portfolio, the smallest display priority first, then the highest impact."""
-    return [row._asdict() for row in connection.execute(_EXPORTED, asdict(wanted))]
+def exported(connection: Connection, wanted: Selection) -> Iterator[dict[str, Any]]:
+    """The rows of a portfolio, the smallest display priority first, then the highest impact; READ_ROWS at a time."""
+    options = {"yield_per": READ_ROWS}
+    for row in connection.execute(_EXPORTED, asdict(wanted), execution_options=options):
+        yield row._asdict()
 
 
 _SEALED = insert_rows(
@@ -102,13 +104,13 @@ _FIGURES = """count(*) AS achievements, avg(impact_score) AS avg_impact, max(imp
 
 _STATS = text(f"""
     SELECT {_FIGURES}, min(completed_at) AS first_completed_at, max(completed_at) AS last_completed_at
-    FROM achievements WHERE deleted_at IS NULL
+    FROM achievements WHERE deleted_at IS NULL AND {WHOSE}
 """)
 _SECTIONS = text(f"""
     SELECT portfolio_section AS name, {_FIGURES} FROM achievements
-    WHERE deleted_at IS NULL AND portfolio_ready GROUP BY 1 ORDER BY 1 NULLS LAST
+    WHERE deleted_at IS NULL AND portfolio_ready AND {WHOSE} GROUP BY 1 ORDER BY 1 NULLS LAST
 """)
-_RANGE = """deleted_at IS NULL AND utc_day(completed_at) >= coalesce(:since, '-infinity')
+_RANGE = f"""deleted_at IS NULL AND {WHOSE} AND utc_day(completed_at) >= coalesce(:since, '-infinity')
     AND utc_day(completed_at) <= coalesce(:until, 'infinity')"""
 _DATES = (bindparam("since", type_=DATE), bindparam("until", type_=DATE))
 _CATEGORIES = text(f"""
@@ -124,37 +126,51 @@ _TIMELINE = text(f"""
 """).bindparams(*_DATES)
 
 
-def stats(connection: Connection) -> RowMapping:
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What figures are over: whose achievements, completed within these closed UTC dates (None: open)."""
+
+    whose: Whose
+    since: date | None = None
+    until: date | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {**asdict(self.whose), "since": self.since, "until": self.until}
+
+
+def stats(connection: Connection, whose: Whose) -> RowMapping:
     """One row over all achievements; NULL where nothing was measured."""
-    return connection.execute(_STATS).mappings().one()
+    return connection.execute(_STATS, asdict(whose)).mappings().one()
 
 
-def sections(connection: Connection) -> Sequence[RowMapping]:
+def sections(connection: Connection, whose: Whose) -> Sequence[RowMapping]:
     """One row per portfolio section of what is ready."""
-    return connection.execute(_SECTIONS).mappings().all()
+    return connection.execute(_SECTIONS, asdict(whose)).mappings().all()
 
 
-def categories(connection: Connection, since: date | None, until: date | None) -> Sequence[RowMapping]:
-    """One row per category of what was completed in the range."""
-    return connection.execute(_CATEGORIES, {"since": since, "until": until}).mappings().all()
+def categories(connection: Connection, scope: Scope) -> Sequence[RowMapping]:
+    """One row per category."""
+    return connection.execute(_CATEGORIES, scope.parameters).mappings().all()
 
 
-def distribution(connection: Connection, since: date | None, until: date | None) -> Sequence[RowMapping]:
+def distribution(connection: Connection, scope: Scope) -> Sequence[RowMapping]:
     """One row per ten points of impact score that an achievement has; 100 belongs to the last."""
-    return connection.execute(_DISTRIBUTION, {"since": since, "until": until}).mappings().all()
+    return connection.execute(_DISTRIBUTION, scope.parameters).mappings().all()
 
 
-def timeline(connection: Connection, unit: str, since: date | None, until: date | None) -> Sequence[RowMapping]:
+def timeline(connection: Connection, unit: str, scope: Scope) -> Sequence[RowMapping]:
     """One row per `unit` (day, week, month, year; UTC) in which something was completed."""
-    return connection.execute(_TIMELINE, {"unit": unit, "since": since, "until": until}).mappings().all()
+    return connection.execute(_TIMELINE, {"unit": unit, **scope.parameters}).mappings().all()
 
 
-_VALUES = text("""
-    SELECT business_value FROM achievements WHERE deleted_at IS NULL AND business_value IS NOT NULL
+_VALUES = text(f"""
+    SELECT business_value FROM achievements WHERE deleted_at IS NULL AND business_value IS NOT NULL AND {WHOSE}
     AND (cast(:ids AS int[]) IS NULL OR id = ANY(:ids)) ORDER BY completed_at, id
 """)
 
 
-def business_values(connection: Connection, ids: Sequence[int] | None) -> Sequence[Mapping[str, Any]]:
+def business_values(connection: Connection, whose: Whose, ids: Sequence[int] | None) -> Sequence[Mapping[str, Any]]:
     """What the given achievements (None: all) claim to be worth; those that claim nothing are missing."""
-    return connection.execute(_VALUES, {"ids": None if ids is None else list(ids)}).scalars().all()
+    given = {"ids": None if ids is None else list(ids)}
+    return connection.execute(_VALUES, asdict(whose) | given).scalars().all()

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
-from threads_agent_dagster.domain.achievements import RulePoints
 from threads_agent_dagster.domain.claims import Claim
 from threads_agent_dagster.domain.portfolio_text import line, link, summary
 
@@ -22,6 +21,15 @@ PERIOD_MONTHS: Final = (1, 3, 12, 120, 1_200, 12_000)
 ASSURANCE: Final = "Every score is the sum of its rules, every claim a quotation."
 CHECK_COMMAND: Final = "threads-agent portfolio verify FILE --checkout PATH"
 CLAIM_FIELDS: Final = frozenset(field.name for field in fields(Claim))
+
+
+class Rule(TypedDict):
+    """`achievements.RulePoints` as it is stored: sixteen objects an item took half the time of an export."""
+
+    name: str
+    input: str | float | None
+    weight: float
+    points: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,8 @@ class Item:
     claims: tuple[Claim, ...]
     skills: tuple[str, ...]
     scorer_version: str | None
-    impact_rules: tuple[RulePoints, ...]
-    complexity_rules: tuple[RulePoints, ...]
+    impact_rules: tuple[Rule, ...]
+    complexity_rules: tuple[Rule, ...]
 
     def to_document(self) -> dict[str, Any]:
         """The item as JSON holds it; times in UTC."""
@@ -59,12 +67,12 @@ class Item:
             "completed_at": _stated(self.completed_at),
             "claims": [_fields(one) for one in self.claims],
             "skills": list(self.skills),
-            "impact_rules": [_fields(one) for one in self.impact_rules],
-            "complexity_rules": [_fields(one) for one in self.complexity_rules],
+            "impact_rules": list(self.impact_rules),
+            "complexity_rules": list(self.complexity_rules),
         }
 
 
-def _fields(one: Item | Claim | RulePoints) -> dict[str, Any]:
+def _fields(one: Item | Claim) -> dict[str, Any]:
     """One level of `dataclasses.asdict`, which copies all below and took most of the time of an export."""
     return {name: getattr(one, name) for name in one.__dataclass_fields__}
 
@@ -96,8 +104,8 @@ def item_from_row(row: Mapping[str, Any]) -> Item:
         claims=_claims(row["business_value"]),
         skills=tuple(name for skill in row["skills"] if (name := line(skill["name"]))),
         scorer_version=row["scorer_version"],
-        impact_rules=_rules(row["impact_rules"]),
-        complexity_rules=_rules(row["complexity_rules"]),
+        impact_rules=tuple(row["impact_rules"] or ()),
+        complexity_rules=tuple(row["complexity_rules"] or ()),
     )
 
 
@@ -108,10 +116,6 @@ def _claims(value: object) -> tuple[Claim, ...]:
         return ()
     whole = (claim for claim in found if isinstance(claim, dict) and claim.keys() == CLAIM_FIELDS)
     return tuple(Claim(**{**claim, "quote": line(claim["quote"]) or ""}) for claim in whole)
-
-
-def _rules(stored: Iterable[Mapping[str, Any]] | None) -> tuple[RulePoints, ...]:
-    return tuple(RulePoints(**rule) for rule in stored or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +260,7 @@ def outcomes(item: Item) -> tuple[str, ...]:
     return tuple(said)
 
 
-def reasons(rules: Iterable[RulePoints]) -> tuple[str, ...]:
+def reasons(rules: Iterable[Rule]) -> tuple[str, ...]:
     """The rules that earned points, the most first, as `size 12.3`."""
-    earned = sorted((rule for rule in rules if rule.points > 0), key=lambda rule: -rule.points)
-    return tuple(f"{rule.name.partition(':')[0]} {number(rule.points)}" for rule in earned)
+    earned = sorted((rule for rule in rules if rule["points"] > 0), key=lambda rule: -rule["points"])
+    return tuple(f"{rule['name'].partition(':')[0]} {number(rule['points'])}" for rule in earned)

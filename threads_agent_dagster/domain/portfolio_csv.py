@@ -15,6 +15,7 @@ from threads_agent_dagster.errors import InvalidInput
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel takes UTF-8 for the local code page
 # What a spreadsheet may take for a formula is marked as text by an apostrophe; one that was there is doubled.
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'")
+AS_JSON: Final = json.JSONEncoder(allow_nan=False)
 COLUMNS: Final = (*Item.__dataclass_fields__, "content_sha256", "portfolio_sha256")
 
 _READ: Final[Mapping[str, Callable[[str], object]]] = {
@@ -47,7 +48,7 @@ def _cell(value: object) -> str | int | float:
         return ""
     if isinstance(value, int | float):
         return value
-    text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+    text = value if isinstance(value, str) else AS_JSON.encode(value)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 

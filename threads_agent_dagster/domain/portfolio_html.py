@@ -17,13 +17,13 @@ from html import escape
 from importlib.resources import files
 from typing import Final
 
-from threads_agent_dagster.domain.achievements import RulePoints
 from threads_agent_dagster.domain.portfolio import (
     ASSURANCE,
     CHECK_COMMAND,
     Figures,
     Item,
     Portfolio,
+    Rule,
     Section,
     day_in_words,
     figures,
@@ -194,7 +194,8 @@ def _explanation(item: Item) -> Iterator[str]:
     yield f"<tbody>{rows}</tbody></table></details>"
 
 
-def _rule(rule: RulePoints) -> str:
-    told = "not told" if rule.input is None else rule.input if isinstance(rule.input, str) else number(rule.input)
-    cells = (rule.name, told, f"{rule.points:.2f}", number(rule.weight))
+def _rule(rule: Rule) -> str:
+    given = rule["input"]
+    told = "not told" if given is None else given if isinstance(given, str) else number(given)
+    cells = (rule["name"], told, f"{rule['points']:.2f}", number(rule["weight"]))
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"

@@ -23,6 +23,7 @@ PRIVACY: Final = "metadata"
 START: Final = f'{{"format":"{FORMAT}"'
 ZEROS: Final = b"0" * 64
 SEAL: Final = re.compile(rb'("document_sha256":\s*")([0-9a-f]{64})"')
+CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 ITEM_FIELDS: Final = frozenset(Item.__dataclass_fields__) | {"content_sha256"}
 
 
@@ -33,7 +34,7 @@ def sha256(content: bytes) -> str:
 def content_sha256(document: Mapping[str, Any]) -> str:
     """Of an item's document, its own hash left out."""
     shown = {name: value for name, value in document.items() if name != "content_sha256"}
-    return sha256(json.dumps(shown, sort_keys=True, separators=(",", ":")).encode())
+    return sha256(CANONICAL.encode(shown).encode())
 
 
 def portfolio_sha256(hashes: Iterable[str]) -> str:

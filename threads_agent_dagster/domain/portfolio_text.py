@@ -38,6 +38,8 @@ def line(text: str | None) -> str | None:
     """The text on one line without characters that cannot be seen; None when nothing is left."""
     if text is None:
         return None
+    if text.isascii() and text.isprintable() and "  " not in text:  # as most are; the long way gives the same
+        return text.strip() or None
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     seen = _BLANK.sub(" ", _UNSEEN.sub("", whole.replace("\ufffd", "?"))).strip()
     return seen or None

@@ -40,11 +40,11 @@ SIDECAR: Final = ".manifest.json"
 def export(engine: Engine, form: Format, wanted: Selection, now: datetime) -> Export:
     """The portfolio as a file. Raises NotFound when nothing is selected."""
     with engine.connect() as connection:
-        rows = db.exported(connection, wanted)
-        mine = wanted.author is None and not wanted.everyone and bool(identities.read(connection))
-    if not rows:
+        portfolio = assemble(db.exported(connection, wanted), now)
+        mine = wanted.is_mine(identities.read(connection))
+    if not portfolio.sections:
         raise NotFound(_nothing(wanted) + (ONLY_MINE if mine else ""))
-    return write(form, assemble(rows, now))
+    return write(form, portfolio)
 
 
 def _nothing(wanted: Selection) -> str:
