@@ -39,6 +39,10 @@ WORKER_OF = "SELECT value FROM dagster.run_tags WHERE key = 'dagster_fast/worker
 STARTED = "SELECT run_id FROM dagster.runs WHERE status = 'STARTED'"
 CLAIMS = "SELECT DISTINCT claim FROM pending WHERE claim IS NOT NULL"
 HELD = "SELECT claim FROM pending WHERE claim = ANY(%s)"
+NAIVELY_TAKEN = (  # what the naive way has gone past and not stored yet
+    "SELECT key FROM pending JOIN naive_cursor USING (asset) "
+    "WHERE change <= value AND asset IN ('posts', 'emotion_trajectories')"
+)
 RUN_OF = (
     "SELECT run_id FROM dagster.run_tags JOIN dagster.runs USING (run_id) "
     "WHERE key = 'dagster_fast/worker' AND value = %s AND status = 'STARTED'"
@@ -143,10 +147,12 @@ class Strikes:
 
     platform: Platform
     chance: random.Random
+    at_work: str = CLAIMS  # asks whether somebody holds rows, so that a kill can fall between claim and store
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     missed: int = 0
     last: float = 0.0  # s, monotonic; when the last one was struck
     _timers: list[threading.Timer] = field(default_factory=list)
+    _caught: int = 0
 
     def once(self, kind: str) -> None:
         own = {
@@ -204,14 +210,28 @@ class Strikes:
         if found is None:
             return None
         victim, run_id = found
-        claims = self.platform.ask(CLAIMS)
         try:
+            self._catch(victim)
+            claims = self.platform.ask(CLAIMS)
             victim.kill()
         except psutil.NoSuchProcess:
             return None
         return self.platform.wait(
             "the killed run to be closed and its rows to be free", lambda: self._is_over(run_id, claims)
         )
+
+    def _catch(self, victim: psutil.Process) -> None:
+        """Lets it go on, every other time until rows are held. Raises NoSuchProcess when it ends before that."""
+        self._caught += 1
+        if self._caught % 2:
+            time.sleep(self.chance.uniform(0, 0.3))
+            return
+        while True:  # it stands still while it is looked at: what is seen is still so when it is killed
+            victim.suspend()
+            if self.platform.ask(self.at_work):
+                return
+            victim.resume()
+            time.sleep(0.005)
 
     def _is_over(self, run_id: str, claims: list[Any]) -> bool:
         return run_id not in self.platform.ask(UNFINISHED) and not self.platform.ask(HELD, claims)
