@@ -1,4 +1,4 @@
-"""Deliveries while PostgreSQL is killed, restarted or full: what was acknowledged is there, once."""
+"""Deliveries while PostgreSQL is killed, restarted and out of disk: what was acknowledged is there, once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from psycopg.errors import DiskFull
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import OperationalError
 
 from threads_agent_dagster.api import apps, inbox
 from threads_agent_dagster.db import migrate
@@ -115,19 +117,60 @@ def test_deliveries_are_held_while_a_real_postgres_comes_back(
     assert set(acknowledged) == set(stored) - before
 
 
-def test_a_full_disk_is_named_and_nothing_is_acknowledged(
-    settings: Settings, signed: Signed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> None:
-        raise OperationalError("INSERT", {}, DiskFull("could not extend file: No space left on device"))
+@pytest.fixture
+def small_disk() -> Iterator[subprocess.Popen[str]]:
+    """The process of small_disk.py; its first line is the URL."""
+    script = Path(__file__).with_name("small_disk.py")
+    private = ["unshare", "--mount"]
+    if os.geteuid() != 0:
+        private += ["--user", "--map-current-user", "--keep-caps"]
+    with tempfile.TemporaryDirectory(prefix="ta-disk-") as folder:  # pytest's own the server's account cannot reach
+        command = [*private, sys.executable, str(script), folder]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            yield process
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(60)
 
-    monkeypatch.setattr(inbox, "HOLD_SECONDS", 0)
-    monkeypatch.setattr(inbox, "_store_once", full)
-    with TestClient(apps.create_app("achievements", settings)) as github:
-        answer = github.post(HOOK, **signed(_body(1), event="ping"))
-    assert answer.status_code == 503
-    assert "disk is full" in answer.json()["detail"]
-    assert int(answer.headers["retry-after"]) > 0
+
+def _say(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n"
+
+
+def test_on_a_full_disk_nothing_is_acknowledged_that_is_lost(
+    small_disk: subprocess.Popen[str], signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert small_disk.stdout is not None
+    url = small_disk.stdout.readline().strip()
+    assert url, "the server did not start"
+    migrate.upgrade(url)
+    _say(small_disk, "fill")
+    monkeypatch.setattr(inbox, "HOLD_SECONDS", 0.5)
+    acknowledged, refused = [], []
+    with _github(url) as github:
+        for number in range(200):
+            delivery = signed(_body(number, padding=400_000), event="ping")
+            answer = github.post(HOOK, **delivery)
+            if answer.status_code == 202:
+                acknowledged.append(delivery["content"])
+                continue
+            assert answer.status_code == 503, answer.text
+            assert "disk is full" in answer.json()["detail"]
+            assert int(answer.headers["retry-after"]) > 0
+            refused.append(delivery)
+            if len(refused) == 3:
+                break
+        assert acknowledged
+        assert len(refused) == 3, "the disk did not fill up"
+        _say(small_disk, "free")
+        monkeypatch.undo()
+        assert {github.post(HOOK, **delivery).status_code for delivery in refused} == {202}
+    stored = _stored(url)
+    assert sorted(stored) == sorted(acknowledged + [delivery["content"] for delivery in refused])
 
 
 def test_what_comes_while_too_much_is_under_way_is_told_when_to_come_again(

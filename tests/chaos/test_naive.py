@@ -5,11 +5,14 @@ Each story is told to both; the naive one must come out wrong, or the story woul
 
 from __future__ import annotations
 
+import tempfile
 from datetime import date
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from tests.chaos.trial import TIERS, attempt
 from threads_agent_dagster.db import pending
 
 ASSET = "naive"
@@ -97,3 +100,11 @@ def test_a_zombie_overwrites_newer_results_unless_it_is_fenced(events: Engine, f
     _store(events, zombie, 1, fenced=fenced)
     with events.connect() as connection:
         assert connection.execute(RESULT).scalar_one() == outcome
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(1800)
+def test_the_ledger_of_a_whole_platform_sees_what_the_naive_way_loses() -> None:
+    with tempfile.TemporaryDirectory(prefix="ta-chaos-") as folder:
+        outcome = attempt(Path(folder), TIERS["S"], seed=1, naive=True)
+    assert outcome.verdict.lost["tasks"], outcome.report()
