@@ -200,16 +200,27 @@ def _arc(arc: Arc | None, segments: Sequence[Segment], provenance: Provenance) -
     facts = definitions(
         [
             ("Mood", figure(wording.signed(arc.mood), provenance.button("Mood", MOOD, arc.origin))),
-            ("Strongest emotion", wording.sentence_case(arc.dominant) if arc.dominant else "none stands out"),
+            ("Strongest emotion", _strongest(arc, segments)),
             (
                 "Confidence",
                 figure(wording.percent(arc.confidence, 0), provenance.button("Confidence", CONFIDENCE, arc.origin)),
             ),
         ]
     )
-    chart = [graph(emotions.course(segments), _described(segments))] if len(segments) > 1 else []
-    said = f"{meaning} ({arc.reason})" if arc.reason else meaning
+    measured = [segment for segment in segments if segment.mood is not None]
+    chart = [graph(emotions.course(segments), _described(segments))] if len(measured) > 1 else []
+    said = f"{meaning} ({arc.reason})" if arc.reason and arc.reason != UNSUPPORTED_LANGUAGE else meaning
     return card(["Emotional course", source], [html.P([html.Strong(f"{name}. "), said]), *chart, facts])
+
+
+def _strongest(arc: Arc, segments: Sequence[Segment]) -> str:
+    if arc.dominant:
+        return wording.sentence_case(arc.dominant)
+    return "none stands out" if _have_emotions(segments) else wording.MISSING
+
+
+def _have_emotions(segments: Sequence[Segment]) -> bool:
+    return any(strength is not None for segment in segments for strength in segment.emotions.values())
 
 
 def _described(segments: Sequence[Segment]) -> str:
@@ -235,7 +246,7 @@ def _parts(segments: Sequence[Segment], origin: Origin, provenance: Provenance) 
         for segment in segments
     ]
     listed = card(["Part by part", provenance.button("Part by part", PARTS, origin)], table(columns, rows))
-    if all(strength is None for segment in segments for strength in segment.emotions.values()):
+    if not _have_emotions(segments):
         return html.Div(listed, className="below")
     strengths = graph(emotions.emotions(segments), "Strength of eight emotions in each part")
     title: list[Part] = ["Emotions, from 0 to 1", provenance.button("Emotions", STRENGTHS, origin)]

@@ -14,6 +14,8 @@ from sqlalchemy import Engine, make_url, text
 
 from threads_agent_dagster.db import identities
 from threads_agent_dagster.db.engine import make_engine
+from threads_agent_dagster.work import emotions
+from threads_agent_dagster.work.drain import Origin, drain
 
 pytestmark = pytest.mark.browser
 
@@ -362,3 +364,22 @@ def test_the_chosen_colour_scheme_is_kept(seeded: Engine, serve: Callable[..., s
     expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
     opened(page, base + "/achievements")
     expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
+
+
+def test_what_was_not_measured_of_a_post_is_shown_as_missing(
+    engine: Engine, serve: Callable[..., str], context: BrowserContext
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO posts (persona_id, hook, body, generator, run_id, code_version)
+                    VALUES ('default', 'Je suis très content avec vous.', 'Je ne sais.', 'composer@1', :run, '1')"""),
+            {"run": RUN_ID},
+        )
+    arcs = emotions.job("fast")
+    assert drain(engine, arcs, None, Origin(RUN_ID, arcs.code_version)).stored == 1
+    page = context.new_page()
+    page.goto(f"{serve(engine)}/content/1")
+    expect(page.get_by_text("Other language. Only English is analysed; no feeling is guessed.")).to_be_visible()
+    expect(page.get_by_text("Part by part")).to_be_visible()
+    expect(page.get_by_text("none stands out")).to_have_count(0)
+    expect(page.locator(".js-plotly-plot")).to_have_count(0)
