@@ -103,14 +103,17 @@ def _record(found: Sequence[HookRecord], provenance: Provenance) -> Component:
     ]
     rows = [_record_row(one) for one in found if (one.chance_from, one.chance_to) == (0.5, 1)]
     source = provenance.button(title, FORESEEN, found[0].origin)
-    bins = [one for one in found if one.sample == found[0].sample and one.counted == "all"][1:]
+    bins = [one for one in found if one.sample == found[0].sample and one.counted == "all"][1:]  # the first is all
     judged = SAMPLES[found[0].sample].lower()
     note = (
         f"All pairs of {judged}, by the chance that the model gave its favourite. Points on the line keep the promise;"
     )
     note += " with few readers the worse hook may measure higher, so even true promises lie a little below it."
     chart = [html.P(note, className="quiet"), graph(calibration([_kept(one) for one in bins]), _said(bins))]
-    return html.Div(card([title, source], [table(columns, rows), *chart]), className="below")
+    kept = "Does it keep its promises?"
+    promises = card([kept, provenance.button(kept, FORESEEN, bins[0].origin)], chart)
+    listed = card([title, source], table(columns, rows))
+    return html.Div([html.Div(listed, className="below"), html.Div(promises, className="below")])
 
 
 def _record_row(one: HookRecord) -> list[Content]:
@@ -232,7 +235,7 @@ def _promotion(found: Experiment, verdict: str) -> list[Component]:
 def _call(experiment_id: str, action: str) -> str:
     path = f"/api/v1/experiments/{quote(experiment_id, safe='')}/{action}"
     sent = "-H 'Content-Type: application/json' -d '{}'"
-    return f'curl -X POST "$PROMPT_API_URL{path}" -H "X-API-Key: $API_KEY" {sent}'
+    return f'curl -X POST "$PROMPT_API_URL{path}" \\\n  -H "X-API-Key: $API_KEY" {sent}'
 
 
 def _allocation(plan: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def test_the_verdict_stands_first_and_is_empty_before_the_start(
 PREDICTED = text("""
     INSERT INTO hook_predictions (variant_id, experiment_id, predicted_logit, predicted_sd, predicted_rank, sample,
         model_version, content_hash)
-    SELECT variant_id, experiment_id, 0, 0.2, 1 + row_number() OVER (ORDER BY variant_id), 'in sample', 'm@7', 'h'
+    SELECT variant_id, experiment_id, 0, 0.2, row_number() OVER (ORDER BY variant_id), 'in sample', 'm@7', 'h'
     FROM variants WHERE experiment_id = 'exp-00'
 """)
 CALIBRATED = text("""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from threads_agent_dagster.domain.hook_features import patterns
+from threads_agent_dagster.domain.hooks import quick_version, rank_quickly
 from threads_agent_dagster.domain.segments import sentences
 from threads_agent_dagster.errors import InvalidInput
 
@@ -101,8 +102,6 @@ def compose(topic: str, original_input: str | None, seed: str, uses: Mapping[str
 
 def choose(topic: str, body: str, seed: str, uses: Mapping[str, float]) -> Choice:
     """One hook of each style, scored, worn, and one of them taken."""
-    from threads_agent_dagster.domain.hooks import quick_version, rank_quickly
-
     hooks = {style: _shortened(form.format(topic=topic), HOOK_LIMIT) for style, form in sorted(HOOK_STYLES.items())}
     scores = rank_quickly(list(hooks.values()), body)
     candidates = tuple(
