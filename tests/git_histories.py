@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -74,36 +75,51 @@ def lines(count: int, word: str = "line") -> bytes:
     return "".join(f"{word} {number}\n" for number in range(count)).encode()
 
 
-def squash_history(commits: int) -> History:
-    """Squashed pull requests by two people and, every tenth, a bot."""
+def pieces(number: int, seed: int) -> list[tuple[str, bytes]]:
+    """What a change is made of: mostly little, sometimes much, with tests, documents and lock files among it."""
+    rng = random.Random(f"{seed}/{number}")
+    folders = ("src", "src", "lib", "api", "web", "tests", "docs")
+    files = {
+        f"{folder}/{rng.randrange(9)}/{'notes.md' if folder == 'docs' else f'm{index}.py'}": int(
+            rng.lognormvariate(2.5, 1.4)
+        )
+        for index, folder in enumerate(rng.choices(folders, k=1 + int(rng.lognormvariate(0.6, 1.0))))
+    }
+    if rng.random() < 0.1:
+        files["poetry.lock"] = 2_000
+    return [(path, lines(1 + length, f"v{number}")) for path, length in files.items()]
+
+
+def squash_history(commits: int, seed: int | None = None) -> History:
+    """Squashed pull requests by two people and, every tenth, a bot; with a seed, of all sizes."""
     history = History()
     parents: list[int] = []
     for number in range(commits):
         kind = ("feat", "fix", "docs", "chore", "refactor")[number % 5]
         author = BOT if number % 10 == 9 else (ADA, BEN)[number % 2]
         path = ("src/app.py", "tests/test_app.py", "README.md", "package-lock.json")[number % 4]
-        content = f"{number}\n".encode()
-        mark = history.commit(
-            f"{kind}: change {number} (#{number})", files=[(path, content)], parents=parents, author=author
-        )
+        files = [(path, f"{number}\n".encode())] if seed is None else pieces(number, seed)
+        mark = history.commit(f"{kind}: change {number} (#{number})", files=files, parents=parents, author=author)
         parents = [mark]
     return history
 
 
-def workflow_history(changes: int) -> History:
-    """Merged pull requests and rebased commits in turns, with co-authors, bots, reverts and updates of the branch."""
+def workflow_history(changes: int, seed: int | None = None) -> History:
+    """Merged pull requests and rebased commits in turns, with co-authors, bots, reverts; with a seed, of all sizes."""
     history = History()
     trunk = history.commit("chore: start", files=[("a", b"a\n")])
     for number in range(changes):
         file = f"src/m{number}.py"
         if number % 3 == 0:
             side = history.commit("one", files=[(file, lines(9))], parents=[trunk], author=BEN, branch=f"t{number}")
-            side = history.commit("two", files=[(file, lines(30))], parents=[side], author=BEN, branch=f"t{number}")
+            files = [(file, lines(30))] if seed is None else pieces(number, seed)
+            side = history.commit("two", files=files, parents=[side], author=BEN, branch=f"t{number}")
             title = f"Merge pull request #{number} from ben/t{number}\n\nfeat: module {number}"
-            trunk = history.commit(title, files=[(file, lines(30))], parents=[trunk, side])
+            trunk = history.commit(title, files=files, parents=[trunk, side])
         elif number % 3 == 1:
             message = f"fix: module {number}\n\nCo-authored-by: Cy <cy@example.com>"
-            trunk = history.commit(message, files=[(file, lines(5))], parents=[trunk])
+            files = [(file, lines(5))] if seed is None else pieces(number, seed)
+            trunk = history.commit(message, files=files, parents=[trunk])
         else:
             message, author = ((f'Revert "module {number}"', ADA), (f"chore(deps): bump {number}", BOT))[number % 2]
             trunk = history.commit(message, files=[(file, lines(2))], parents=[trunk], author=author)

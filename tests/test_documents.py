@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from tests import score_distribution
 from threads_agent_dagster.cli import LATER, assemble
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +35,12 @@ def test_links_lead_to_files(path: Path) -> None:
 def test_the_index_leads_to_every_document() -> None:
     documents = {path.resolve() for path in (ROOT / "docs").rglob("*.md")} - {INDEX.resolve()}
     assert sorted(path.name for path in documents - _links(INDEX)) == [], "add them to docs/README.md"
+
+
+def test_the_distribution_of_scores_is_the_one_that_its_command_prints(tmp_path: Path) -> None:
+    """Its own history's lines aside: a copy without the whole history has none."""
+    document = (ROOT / "docs" / "achievements.md").read_text(encoding="utf-8")
+    assert [line for line in score_distribution.generated(tmp_path) if line not in document.splitlines()] == []
 
 
 def _commands() -> set[str]:
