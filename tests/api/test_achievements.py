@@ -177,7 +177,7 @@ def test_a_new_achievement_is_stored_and_waits_for_its_score(editor: TestClient,
     created = answer.json()
     assert answer.headers["location"] == f"/achievements/{created['id']}"
     assert (created["impact_score"], created["source_type"]) == (None, "manual")
-    assert created["edited_fields"] == ["title", "category", "description"]
+    assert created["edited_fields"] == ["title", "category", "description", "completed_at"]
     assert _pending(engine) == [(f"achievement:{created['id']}", "2026-01-03")]
     assert editor.get(answer.headers["location"]).json() == created
 

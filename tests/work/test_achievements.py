@@ -312,6 +312,39 @@ def test_scoring_again_keeps_what_people_edited(engine: Engine) -> None:
     assert row.metadata_json["derived"]["title"] == COMMIT.title or "French" in row.metadata_json["derived"]["title"]
 
 
+@pytest.mark.parametrize(
+    ("edited", "expected"),
+    [
+        ("title", {"title": "In my words"}),
+        ("category", {"category": "milestone"}),
+        ("description", {"description": "Why it matters"}),
+        ("source_url", {"source_url": "https://example.org/mine"}),
+        (
+            "completed_at",
+            {"completed_at": datetime(2024, 1, 2, tzinfo=UTC), "started_at": datetime(2024, 1, 1, tzinfo=UTC)},
+        ),
+    ],
+)
+def test_a_later_delivery_refreshes_all_but_what_a_person_set(
+    engine: Engine, edited: str, expected: dict[str, Any]
+) -> None:
+    _deliver(engine, _pull_request(merged_at="2025-05-05T10:00:00Z"), "first")
+    _drain(engine)
+    columns = ", ".join(f"{name} = :{name}" for name in expected)
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"UPDATE achievements SET {columns}, edited_fields = :fields, edited_at = now()"),
+            {**expected, "fields": [edited]},
+        )
+    _deliver(engine, _pull_request(title="perf: told anew", body="", merged_at="2025-05-06T10:00:00Z"), "later")
+    _drain(engine)
+    (row,) = _all(engine)
+    fresh = {"title": "perf: told anew", "category": "performance", "description": ""}
+    for name, value in (fresh | expected).items():
+        assert getattr(row, name) == value, name
+    assert row.metadata_json["derived"] == {"title": "perf: told anew", "category": "performance"}
+
+
 def test_what_a_person_wrote_down_is_scored_by_the_same_rules(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(

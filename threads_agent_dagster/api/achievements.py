@@ -42,7 +42,6 @@ router = APIRouter(prefix="/achievements", tags=["achievements"], route_class=St
 
 Category = StrEnum("Category", {name.upper(): name for name in CATEGORIES})  # type: ignore[misc]
 SourceType = StrEnum("SourceType", {name.upper(): name for name in SOURCE_TYPES})  # type: ignore[misc]
-WRITTEN = ("title", "category", "description")  # people's words: a later scoring leaves them as they are
 Sort = Literal[
     "completed_at", "-completed_at", "impact_score", "-impact_score", "complexity_score", "-complexity_score",
     "created_at", "-created_at", "display_priority", "-display_priority", "title", "-title",
@@ -234,7 +233,7 @@ def create(written: NewAchievement, once: OnceDep, caller: Editor) -> JSONRespon
     _check_chronology(values)
 
     def write(connection: Connection) -> Reply:
-        edited = [name for name in WRITTEN if name in values]
+        edited = [name for name in db.EDITABLE if name in values]
         author = {"edited_by": caller.name, "edited_at": datetime.now(UTC), "edited_fields": edited}
         achievement_id = db.insert_written(connection, values | author)
         return _stored(connection, achievement_id, 201, {"Location": f"/achievements/{achievement_id}"})
@@ -251,7 +250,7 @@ def update(
         check_version(row, if_match)
         values = written.values()
         _check_chronology({**row, **values})
-        edited = {*row["edited_fields"], *(name for name in WRITTEN if name in values)}
+        edited = {*row["edited_fields"], *(name for name in db.EDITABLE if name in values)}
         author = {"edited_by": caller.name, "edited_at": datetime.now(UTC), "edited_fields": sorted(edited)}
         db.edit(connection, achievement_id, values | author)
         return _stored(connection, achievement_id, 200, {})

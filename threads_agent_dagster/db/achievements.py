@@ -187,7 +187,10 @@ def rename(connection: Connection, source_keys: Mapping[int, str]) -> None:
         connection.execute(_RENAME, rows)
 
 
-_EDITABLE = ("title", "category", "description")
+# What people may set and work writes too. One's time beside a later derived one might end before it began, so both
+# times stay where either was set.
+_TIMES: Final = ("started_at", "completed_at")
+EDITABLE: Final = ("title", "category", "description", "source_url", *_TIMES)
 _KEPT = (*Rows.__slots__, "import_id")
 _WRITTEN_BY_WORK = (
     "source_key", "source_type", "source_id", "source_url", "repository", "merge_sha", "title", "description",
@@ -199,12 +202,12 @@ _WRITTEN_BY_WORK = (
 
 def _on_conflict() -> str:
     edited = (
-        f"{name} = CASE WHEN '{name}' = ANY(achievements.edited_fields) THEN achievements.{name} "
-        f"ELSE excluded.{name} END"
-        for name in _EDITABLE
+        f"{name} = CASE WHEN achievements.edited_fields && ARRAY{list(_TIMES if name in _TIMES else [name])} "
+        f"THEN achievements.{name} ELSE excluded.{name} END"
+        for name in EDITABLE
     )
     kept = (f"{name} = coalesce(excluded.{name}, achievements.{name})" for name in _KEPT)
-    others = replaced([name for name in _WRITTEN_BY_WORK if name not in (*_EDITABLE, *_KEPT)])
+    others = replaced([name for name in _WRITTEN_BY_WORK if name not in (*EDITABLE, *_KEPT)])
     update = f"ON CONFLICT (source_key) DO UPDATE SET {others}, {', '.join(edited)}, {', '.join(kept)}"
     # Deliveries come in any order: what the same source told of an earlier moment does not undo a later one.
     # (`completed_at` itself may be a person's.)
