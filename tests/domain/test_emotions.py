@@ -455,6 +455,30 @@ def test_goemotions(name: str, texts: int, least: float) -> None:
         assert max(errors) <= 0.05
 
 
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("rewriting", "loss"),
+    [("short spellings", 0.005), ("line breaks as \\n", 0.005), ("mentions", 0.005), ("a #lowercasehashtag", 0.02)],
+)
+def test_goemotions_written_as_posts_are_read_like_goemotions(rewriting: str, loss: float) -> None:
+    """What a hashtag takes away besides is its punctuation: a question without its mark is no longer one."""
+    if not GOEMOTIONS.exists():
+        pytest.skip(f"GoEmotions is not at {GOEMOTIONS.parent.name}/{GOEMOTIONS.name}")
+    from threads_agent_dagster.training.emotions import members, read_split, targets
+    from threads_agent_dagster.training.rewritten import REWRITINGS
+
+    test = read_split(GOEMOTIONS, "test")
+    wanted, scorer = targets(test, members(GOEMOTIONS)), load_scorer("fast")
+
+    def mean_area(texts: list[str]) -> float:
+        chances = np.nan_to_num(scorer.score(texts).emotions)
+        return float(np.mean([area(chances[:, column], wanted[:, column]) for column in range(len(EMOTIONS))]))
+
+    rewritten = [REWRITINGS[rewriting](text) for text in test.texts]
+    assert rewritten != test.texts
+    assert mean_area(rewritten) >= mean_area(test.texts) - loss
+
+
 def area(scores: np.ndarray, wanted: np.ndarray) -> float:
     """Area under the ROC curve: how often a text with the label scores above one without."""
     above, below = scores[wanted], scores[~wanted]
