@@ -1,6 +1,6 @@
 """Themes: which achievements are about the same thing, and what that thing is called.
 
-Spherical k-means over sentence vectors, started from a fixed seed, so that the same achievements give the same themes.
+k-means over unit vectors of sentences, started from a fixed seed, so that the same achievements give the same themes.
 A theme is named after the words that its own members use and the others do not; nothing is invented.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-THEMES_VERSION: Final = "1"  # raise it when the same achievements give other themes
+THEMES_VERSION: Final = "2"  # raise it when the same achievements give other themes
 FEWEST: Final = 8  # achievements; among fewer everybody sees the themes without help
 MOST_THEMES: Final = 12
 SMALLEST: Final = 3  # members; two alike are near-duplicates, not a theme
@@ -81,40 +82,16 @@ def words_of(title: str) -> list[str]:
 
 
 def _centres(vectors: Floats) -> Floats:
-    """Shape (themes, dimensions): found on at most FITTED vectors, evenly taken."""
+    """Unit vectors, shape (themes, dimensions): found on at most FITTED vectors, evenly taken."""
+    from scipy.cluster.vq import kmeans2
+
     fitted = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), FITTED)).astype(int)]
-    centres = _seeds(fitted, min(MOST_THEMES, max(2, round(math.sqrt(len(fitted) / 2)))))
-    before: Indices | None = None
-    for _ in range(ROUNDS):
-        nearest, _closeness = _assign(fitted, centres)
-        if before is not None and np.array_equal(nearest, before):
-            break
-        before = nearest
-        centres = _means(fitted, nearest, centres)
+    distinct = len(np.unique(fitted, axis=0))
+    count = min(distinct, MOST_THEMES, max(2, round(math.sqrt(len(fitted) / 2))))
+    with warnings.catch_warnings(action="ignore"):  # a centre may lose its members: it stays, and is no theme
+        found, _nearest = kmeans2(fitted, count, iter=ROUNDS, minit="++", rng=np.random.default_rng(0))
+    centres: Floats = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
     return centres
-
-
-def _seeds(vectors: Floats, count: int) -> Floats:
-    """k-means++: each further seed is drawn by its distance from those before."""
-    rng = np.random.default_rng(0)
-    chosen = [int(rng.integers(len(vectors)))]
-    distance = np.full(len(vectors), np.inf)
-    while len(chosen) < count:
-        distance = np.minimum(distance, np.maximum(0.0, 1.0 - vectors @ vectors[chosen[-1]]))
-        total = distance.sum()
-        if total < 1e-6:  # all are equal to a seed
-            break
-        chosen.append(int(rng.choice(len(vectors), p=distance / total)))
-    return vectors[chosen]
-
-
-def _means(vectors: Floats, nearest: Indices, centres: Floats) -> Floats:
-    """The members' mean directions; a centre without members stays."""
-    sums = np.zeros_like(centres)
-    np.add.at(sums, nearest, vectors)
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    moved: Floats = np.where(lengths > 1e-6, sums / np.maximum(lengths, 1e-6), centres)
-    return moved
 
 
 def _assign(vectors: Floats, centres: Floats) -> tuple[Indices, Floats]:
