@@ -93,7 +93,7 @@ def _register_reading(app: Dash, engine: Engine, provenance: Provenance) -> None
         Output(ids.PULSE, "data"),
         Output(ids.HEALED, "data"),
         Output(ids.OUTAGE, "children"),
-        Input(ids.CLOCK, "n_intervals"),
+        Input(ids.TICK, "data"),
         State(ids.PULSE, "data"),
     )
     @_in_thread
@@ -167,6 +167,7 @@ def _show(show: Callable[[View], Shown], view: View) -> Shown:
 def _register_browser(app: Dash) -> None:
     in_browser: Callable[..., None] = app.clientside_callback
     in_browser(ClientsideFunction("dashboard", "title"), Input(ids.TITLE, "data"))
+    in_browser(ClientsideFunction("dashboard", "tick"), Output(ids.TICK, "data"), Input(ids.CLOCK, "n_intervals"))
     in_browser(
         ClientsideFunction("dashboard", "filters"),
         Output(ids.URL, "search"),

@@ -57,6 +57,7 @@ def layout(dagster_url: str) -> Component:
         [
             dcc.Location(id=ids.URL, refresh="callback-nav"),
             dcc.Interval(id=ids.CLOCK, interval=int(POLL_SECONDS * 1000)),
+            dcc.Store(id=ids.TICK),
             dcc.Store(id=ids.PULSE),
             dcc.Store(id=ids.HEALED),
             dcc.Store(id=ids.TITLE),

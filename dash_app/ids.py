@@ -4,6 +4,7 @@ from __future__ import annotations
 
 URL = "url"
 CLOCK = "clock"
+TICK = "tick"
 PULSE = "pulse"
 HEALED = "healed"
 OUTAGE = "outage"

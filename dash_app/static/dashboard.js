@@ -1,4 +1,4 @@
-// What runs in the browser: the page's title, the filters that keep themselves in the address, and the notice that the
+// What runs in the browser: the page's title, the beat that asks for news, the filters that keep themselves in the address, and the notice that the
 // dashboard itself is away.
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   dashboard: {
@@ -6,6 +6,11 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       if (title) {
         document.title = title + " · Threads-Agent";
       }
+    },
+
+    // Whoever reads where a number comes from is not interrupted: new figures would close what is open.
+    tick: function (ticks) {
+      return document.querySelector(".provenance") ? window.dash_clientside.no_update : ticks;
     },
 
     // One callback for both directions: a changed control changes the address, a changed address (a link, the back

@@ -38,6 +38,13 @@ EMPTY = {
     "/content": ("posts", "threads-agent task add"),
     "/experiments": ("variant_performance", "threads-agent import experiments FILE.csv"),
 }
+THREE_TICKS = """() => {
+  const tick = window.dash_clientside.dashboard.tick;
+  let passed = 0;
+  return new Promise((told) => {
+    window.dash_clientside.dashboard.tick = (ticks) => { ++passed > 2 && told(); return tick(ticks); };
+  });
+}"""
 
 
 @pytest.fixture
@@ -285,14 +292,33 @@ def test_what_does_not_exist_is_said_to(seeded: Engine, serve: Callable[..., str
     expect(page.get_by_role("heading", level=1)).to_contain_text("No such")
 
 
+def _publish(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO posts (persona_id, hook, body) VALUES ('default', 'New', 'one')"))
+        connection.execute(text("SELECT refresh_dashboard_metrics()"))
+        connection.execute(text("INSERT INTO dashboard_refreshes (folded) VALUES (1)"))
+
+
 def test_new_figures_appear_without_a_reload(seeded: Engine, serve: Callable[..., str], page: Page) -> None:
     opened(page, serve(seeded))
     tile = page.locator(".tile", has_text="Posts").first.locator(".value")
     expect(tile).to_contain_text("30")
-    with seeded.begin() as connection:
-        connection.execute(text("INSERT INTO posts (persona_id, hook, body) VALUES ('default', 'New', 'one')"))
-        connection.execute(text("SELECT refresh_dashboard_metrics()"))
-        connection.execute(text("INSERT INTO dashboard_refreshes (folded) VALUES (1)"))
+    _publish(seeded)
+    expect(tile).to_contain_text("31")
+
+
+def test_new_figures_wait_while_somebody_reads_where_a_number_comes_from(
+    seeded: Engine, serve: Callable[..., str], page: Page
+) -> None:
+    opened(page, serve(seeded))
+    tile = page.locator(".tile", has_text="Posts").first.locator(".value")
+    tile.get_by_role("button").click()
+    expect(page.locator(".provenance")).to_be_visible()
+    _publish(seeded)
+    page.evaluate(THREE_TICKS)
+    expect(page.locator(".provenance")).to_be_visible()
+    expect(tile).to_contain_text("30")
+    page.keyboard.press("Escape")
     expect(tile).to_contain_text("31")
 
 

@@ -442,7 +442,7 @@ def _follow_a_number(up: Up) -> str:
 
 
 def _open_origin(page: Page) -> Page:
-    """The run's page; new figures draw the page anew and close what is open, so it is opened again."""
+    """The run's page; figures asked for just before it was opened may still close it, so it is opened again."""
     from playwright.sync_api import TimeoutError
 
     for _ in range(20):
