@@ -31,14 +31,20 @@ def _beyond(order: Order, value: Any, key: Any) -> ColumnElement[bool]:
     column, later = order.column, (order.key < key if order.descending else order.key > key)
     if value is None:
         return or_(and_(column.is_(None), later), column.is_not(None)) if order.descending else column.is_(None) & later
-    further = column < value if order.descending else or_(column > value, column.is_(None))
-    return or_(further, and_(column == value, later))
+    if order.descending:  # twice the same bound: an index starts at the plain one, and would read all above the other
+        return and_(column <= value, or_(column < value, later))
+    return or_(column > value, column.is_(None), and_(column == value, later))
 
 
 def read(connection: Connection, rows: Select[Any], order: Order, window: Window) -> Sequence[RowMapping]:
     """The window's rows and one more when there are further ones."""
+    return connection.execute(paged(rows, order, window)).mappings().all()
+
+
+def paged(rows: Select[Any], order: Order, window: Window) -> Select[Any]:
+    """The statement of `read`."""
     columns = (order.column, order.key)
     rows = rows.order_by(*(column.desc() if order.descending else column.asc() for column in columns))
     if window.after is not None:
         rows = rows.where(_beyond(order, *window.after))
-    return connection.execute(rows.limit(window.limit + 1).offset(window.offset)).mappings().all()
+    return rows.limit(window.limit + 1).offset(window.offset)
