@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from threads_agent_dagster.db import migrate
+from threads_agent_dagster.db import migrate, revisions
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.db.tables import metadata
 from threads_agent_dagster.errors import ConfigurationError
@@ -27,19 +30,21 @@ def test_metadata_equals_the_migrated_database(engine: Engine) -> None:
 
 def test_every_migration_goes_up_and_down(empty_database_url: str) -> None:
     migrate.upgrade(empty_database_url)
-    assert migrate.current(empty_database_url) == migrate.head()
+    assert migrate.current(empty_database_url) == revisions.head()
     migrate.downgrade(empty_database_url, "base")
     engine = make_engine(empty_database_url)
     with engine.connect() as connection:
         assert connection.execute(LEFTOVERS).all() == []
     engine.dispose()
     migrate.upgrade(empty_database_url)
-    assert migrate.current(empty_database_url) == migrate.head()
+    assert migrate.current(empty_database_url) == revisions.head()
 
 
 def test_one_line_of_migrations_with_one_head() -> None:
     """The predecessor's failure obs-24: three heads, and an upgrade that created nothing."""
-    assert sorted(migrate.known_revisions())[-1] == migrate.head()
+    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+    assert [script.revision for script in scripts.walk_revisions()] == revisions.known()[::-1]
+    assert scripts.get_current_head() == revisions.head()
 
 
 def test_data_of_a_newer_version_is_refused(database_url: str, engine: Engine) -> None:

@@ -25,7 +25,7 @@ import psutil
 import psycopg
 import pytest
 
-from threads_agent_dagster.db import migrate
+from threads_agent_dagster.db import migrate, revisions
 from threads_agent_dagster.local import schema
 from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.local.pgfiles import wheel_binaries
@@ -224,7 +224,7 @@ def test_data_of_an_older_version_are_saved_then_ours_and_dagsters_tables_migrat
     code, text = person.run("up", "--detach", "--ports", "auto", DATABASE_URL=empty_database_url)
     assert code == 0, text
     assert person.run("down") == (0, "stopped\n")
-    assert migrate.current(empty_database_url) == migrate.head()
+    assert migrate.current(empty_database_url) == revisions.head()
     assert schema.dagster_version(empty_database_url) == version("dagster")
     assert _execute(empty_database_url, DAGSTER_COLUMN)
     assert not (person.data.root / "postgres").exists()

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from threads_agent_dagster.api.bodies import Out
 from threads_agent_dagster.api.dependencies import EngineDep
 from threads_agent_dagster.api.problems import DATABASE_DOWN, RETRY_AFTER_SECONDS, problem
-from threads_agent_dagster.db import migrate, readiness
+from threads_agent_dagster.db import readiness, revisions
 
 router = APIRouter(tags=["health"])
 
@@ -28,9 +28,7 @@ class Ready(Out):
     checks: dict[str, str]
 
 
-@cache
-def _head() -> str:
-    return migrate.head()
+_head = cache(revisions.head)
 
 
 @router.get("/health")

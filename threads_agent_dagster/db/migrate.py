@@ -7,9 +7,9 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from threads_agent_dagster.db import revisions
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError
 
@@ -25,18 +25,6 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
-def head() -> str:
-    """The revision this code needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None  # the package ships its migrations
-    return revision
-
-
-def known_revisions() -> set[str]:
-    """Every revision this code knows."""
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-
-
 def current(database_url: str) -> str | None:
     """The revision of the database; None for an empty one."""
     engine = make_engine(database_url)
@@ -50,9 +38,9 @@ def current(database_url: str) -> str | None:
 def refuse_newer(database_url: str) -> None:
     """Raises ConfigurationError when the data was written by a newer version of the platform."""
     revision = current(database_url)
-    if revision is not None and revision not in known_revisions():
+    if revision is not None and revision not in revisions.known():
         raise ConfigurationError(
-            f"the database is at revision {revision}, which this version (head {head()}) does not know: "
+            f"the database is at revision {revision}, which this version (head {revisions.head()}) does not know: "
             "it was written by a newer version; install that version, or restore a backup from before the upgrade"
         )
 

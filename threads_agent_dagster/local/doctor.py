@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from threads_agent_dagster.clients.dagster import DagsterClient
-from threads_agent_dagster.db import migrate, readiness
+from threads_agent_dagster.db import migrate, readiness, revisions
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError, ThreadsAgentError, Unavailable
 from threads_agent_dagster.local import dagster_home, schema
@@ -161,7 +161,7 @@ def migrations(url: str) -> str:
     """The revision of up-to-date tables. Raises ConfigurationError for older or newer ones."""
     schema.require_answer(url)
     migrate.refuse_newer(url)
-    current, head = migrate.current(url), migrate.head()
+    current, head = migrate.current(url), revisions.head()
     if current != head:
         raise ConfigurationError(
             f"the tables are at {current or 'nothing'}, needed is {head}: threads-agent db upgrade"

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from threads_agent_dagster.db import migrate
+from threads_agent_dagster.db import migrate, revisions
 from threads_agent_dagster.db.engine import make_engine, sqlalchemy_url
 from threads_agent_dagster.errors import Unavailable
 from threads_agent_dagster.local.dagster_home import SCHEMA
@@ -34,7 +34,7 @@ def needs_backup(database_url: str) -> bool:
     revision = migrate.current(database_url)
     if revision is None:
         return False
-    return revision != migrate.head() or dagster_version(database_url) != _installed_dagster()
+    return revision != revisions.head() or dagster_version(database_url) != _installed_dagster()
 
 
 def backup(database_url: str, folder: Path, now: datetime) -> Path:
