@@ -15,12 +15,13 @@ from starlette.responses import Response
 from dash_app import data
 from dash_app.address import Query
 from dash_app.rows import ListedAchievement
+from threads_agent_dagster.domain import portfolio_csv
 from threads_agent_dagster.domain.portfolio import assemble
 from threads_agent_dagster.domain.portfolio_files import Format, write
 from threads_agent_dagster.errors import Unavailable
 
 BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets take UTF-8 for the local code page
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = (*portfolio_csv.FORMULA_STARTS, "\t", "\r", "\n")
 NOTHING_READY = (
     "No achievement is marked ready for the portfolio, so there is nothing to export. "
     "Mark some with PUT /achievements/{id} (portfolio_ready), or export all: threads-agent portfolio export --all"

@@ -14,7 +14,7 @@ from threads_agent_dagster.db import identities
 from threads_agent_dagster.db.engine import make_engine
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "＋", "－", "＠", "'", "\t", "\r", "\n"])
 def test_a_text_that_starts_like_a_formula_is_marked_as_text(start: str) -> None:
     (row,) = list(csv.reader(io.StringIO("".join(lines(["title"], [[f"{start}1+1"]])), newline="")))[1:]
     assert row == [f"'{start}1+1"]
