@@ -19,12 +19,15 @@ from threads_agent_dagster.work.emotions import full_text, score
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "upworthy_experiments.csv"
 MEASURE_MEMORY = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 from threads_agent_dagster.commands.emotions import app
 try:
     app(["trajectory", "--scorer", "fast"])
 finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
+    # Not ru_maxrss: it begins with what the process that started this one had.
+    peak = re.search(r"VmHWM:[^0-9]+([0-9]+) kB", Path("/proc/self/status").read_text())
+    print(int(peak[1]) / 1024, file=sys.stderr)
 """
 
 

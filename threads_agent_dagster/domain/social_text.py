@@ -53,7 +53,7 @@ _PERSON: Final = re.compile(r"@\w+|\[NAME\]")  # GoEmotions masks names so
 _HASHTAG: Final = re.compile(r"#(\w+)")
 _WORD_JOIN: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|_")
 _STRETCHED: Final = re.compile(r"([A-Za-z])\1{2,}")
-_MODIFIERS: Final = dict.fromkeys([0xFE0F, 0x200D, 0x2640, 0x2642, *range(0x1F3FB, 0x1F400)])  # of emoji: skin, sex
+_MODIFIERS: Final = (0xFE0F, 0x200D, 0x2640, 0x2642, *range(0x1F3FB, 0x1F400))  # of emoji: skin, sex
 
 _SHORT_WORDS: Final = {
     "a", "am", "as", "at", "be", "by", "do", "go", "he", "i", "if", "in", "is", "it", "me", "my", "no", "of", "oh",
@@ -119,13 +119,16 @@ def _word_costs() -> dict[str, float]:
 
 
 def _without_emoji(text: str) -> str:
-    names = _emoji_names()
-    named = "".join(f" {names[char]} " if char in names else char for char in text.translate(_MODIFIERS))
     # Half a surrogate pair can come out of JSON, but no tokenizer takes it.
-    return named.encode(errors="replace").decode()
+    return text.translate(_emoji_words()).encode(errors="replace").decode()
 
 
 @cache
+def _emoji_words() -> dict[int, str]:
+    """What replaces the emoji of one code point: what each says; their modifiers say nothing."""
+    return {ord(emoji): f" {name} " for emoji, name in _emoji_names().items()} | dict.fromkeys(_MODIFIERS, "")
+
+
 def _emoji_names() -> dict[str, str]:
     """What the emoji of one code point say: their feeling, else their name in the list that VADER ships."""
     lines = files("vaderSentiment").joinpath("emoji_utf8_lexicon.txt").read_text(encoding="utf-8").splitlines()
