@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from threads_agent_dagster.errors import Unavailable
+from threads_agent_dagster.local import standby
 from threads_agent_dagster.local.home import Home, read_json
 from threads_agent_dagster.local.logs import older
 from threads_agent_dagster.local.ports import answers, free_ports, is_free
@@ -43,11 +44,19 @@ def chatter():
 threading.Thread(target=chatter, daemon=True).start()
 {LISTENS}
 """
+IS_IMPORTED = """
+import os, pathlib, runpy, sys
+pathlib.Path(f"imported {os.getpid()}").touch()
+def main(arguments):
+    sys.argv[1:] = arguments
+    runpy.run_path("listens.py")
+"""
 FAILS = "print('the reason'); raise SystemExit(3)"
 SUPERVISES = """
 import sys
 from pathlib import Path
 from threading import Event
+from threads_agent_dagster.local import standby
 from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.local.locks import hold
 from threads_agent_dagster.local.ports import answers
@@ -142,6 +151,42 @@ def test_a_program_that_never_answers_is_named(supervisor: Supervisor, home: Hom
     silent = _program(home, "silent", "import time; time.sleep(600)", free_ports(1)[0])
     with pytest.raises(Unavailable, match="silent runs but does not answer"):
         supervisor.start([silent], ready_seconds=0.5)
+
+
+def test_the_next_one_is_imported_while_the_first_serves(supervisor: Supervisor, home: Home) -> None:
+    (home.root / "is_imported.py").write_text(IS_IMPORTED)
+    (home.root / "listens.py").write_text(LISTENS)
+    program = _program(home, "child", "", free_ports(1)[0])
+    program.command = [sys.executable, "-m", standby.__name__, "is_imported", *program.command[-1:]]
+    program.environment = {**os.environ, "PYTHONPATH": str(home.root)}
+    program.standby = True
+    supervisor.start([program])
+    with Watching(supervisor):
+        for _ in range(2):
+            first, waiting = program.pid, _the_other(home, program)
+            assert first is not None
+            _until((home.root / f"imported {waiting}").exists)
+            os.kill(first, signal.SIGKILL)
+            _until(lambda: program.pid != first and program.is_ready())  # noqa: B023 - called before it moves on
+            assert program.pid == waiting
+        for process in marked(f"{home.key}/"):  # nobody waits any more: another begins from the beginning
+            process.kill()
+        _until(lambda: program.is_alive() and program.is_ready())
+    supervisor.stop()
+    assert marked(f"{home.key}/") == []
+
+
+def _the_other(home: Home, program: Program) -> int:
+    (waiting,) = (process.pid for process in marked(f"{home.key}/") if process.pid != program.pid)
+    return waiting
+
+
+def test_one_that_waits_ends_with_its_supervisor() -> None:
+    command = [sys.executable, "-m", standby.__name__, "json"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 0
 
 
 def test_stop_ends_last_started_first_and_leaves_nothing(supervisor: Supervisor, home: Home) -> None:

@@ -21,6 +21,7 @@ from threads_agent_dagster.local.ports import LOOPBACK, answers
 from threads_agent_dagster.local.services import Program
 from threads_agent_dagster.settings import Settings, variable_name
 
+STANDBY = "threads_agent_dagster.local.standby"
 PROBE_SECONDS = 2.0
 LISTENING_GRACE_SECONDS = 3.0  # a sensor may wait for work for 50 s; to cut its tick short loses nothing
 
@@ -47,9 +48,10 @@ class Programs:
         names = ("orchestrator", "achievements", "prompts")
         ports = [getattr(self.settings, f"{name}_port") for name in names]
         urls = [f"{getattr(self.endpoints, name)}/livez" for name in names]
-        return self._python(
-            "api", "threads_agent_dagster.api", *names, ports=ports, ready=lambda: all(map(_succeeds, urls))
-        )
+        module = "threads_agent_dagster.api.__main__"
+        program = self._python("api", STANDBY, module, *names, ports=ports, ready=lambda: all(map(_succeeds, urls)))
+        program.standby = True
+        return program
 
     def code(self) -> Program:
         """Dagster's code server, which also executes the runs when `run_launcher` is `default`."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -59,7 +60,9 @@ class Program:
     grace_seconds: float = 10.0
     after_end: Callable[[], None] | None = None  # what must be put right when it died, before it starts again
     outlived: bool = False  # its children go on without it, and it knows them again when it is restarted
+    standby: bool = False  # the next one waits beside it, see `local.standby`
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _next: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def _marker(self) -> str:
@@ -72,17 +75,29 @@ class Program:
     def start(self) -> None:
         """Start it, after ending what an earlier life left: two listeners on one port would share its requests."""
         if self._process is not None:
-            if not self.outlived:
+            if not self.outlived and not self.standby:
                 self.stop()
             if self.after_end is not None:
                 self.after_end()
         self._refuse_second_listener()
+        self._process = self._waiting() if self.standby else self._begin(subprocess.DEVNULL)
+
+    def _waiting(self) -> subprocess.Popen[bytes]:
+        """The one that waited, told to begin; another waits from now on."""
+        begun = self._next if self._next is not None and self._next.poll() is None else self._begin(subprocess.PIPE)
+        assert begun.stdin is not None
+        with suppress(BrokenPipeError), begun.stdin as line:  # it died just now; that is seen at the next look
+            line.write(b"\n")
+        self._next = self._begin(subprocess.PIPE)
+        return begun
+
+    def _begin(self, stdin: int) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command,
                 cwd=self.folder,
                 env={**self.environment, MARKER: self._marker},
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor only, which stops in order
@@ -96,8 +111,9 @@ class Program:
 
     def stop(self) -> None:
         end_marked(self._marker, self.grace_seconds)
-        if self._process is not None:
-            self._process.wait()
+        for process in (self._process, self._next):
+            if process is not None:
+                process.wait()
 
     def exit_reason(self) -> str:
         return "it was never started" if self._process is None else _reason(self._process.poll())

@@ -23,7 +23,7 @@ from threads_agent_dagster.local.services import Service
 POLL_SECONDS = 0.1
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 30.0
-STABLE_SECONDS = 10.0  # alive for this long, the next death counts as a first one
+STABLE_SECONDS = 3.0  # alive for this long, the next death counts as a first one
 READY_SECONDS = 180.0
 
 Report = Callable[[str], None]
