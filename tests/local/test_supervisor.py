@@ -153,7 +153,7 @@ def test_a_program_that_never_answers_is_named(supervisor: Supervisor, home: Hom
         supervisor.start([silent], ready_seconds=0.5)
 
 
-def test_the_next_one_is_imported_while_the_first_serves(supervisor: Supervisor, home: Home) -> None:
+def test_the_next_one_waits_imported_while_the_first_serves(supervisor: Supervisor, home: Home) -> None:
     (home.root / "is_imported.py").write_text(IS_IMPORTED)
     (home.root / "listens.py").write_text(LISTENS)
     program = _program(home, "child", "", free_ports(1)[0])
@@ -161,14 +161,15 @@ def test_the_next_one_is_imported_while_the_first_serves(supervisor: Supervisor,
     program.environment = {**os.environ, "PYTHONPATH": str(home.root)}
     program.standby = True
     supervisor.start([program])
+    begun = program.pid
     with Watching(supervisor):
         for _ in range(2):
             first, waiting = program.pid, _the_other(home, program)
             assert first is not None
-            _until((home.root / f"imported {waiting}").exists)
             os.kill(first, signal.SIGKILL)
             _until(lambda: program.pid != first and program.is_ready())  # noqa: B023 - called before it moves on
             assert program.pid == waiting
+        assert [path.name for path in home.root.glob("imported *")] == [f"imported {begun}"]
         for process in marked(f"{home.key}/"):  # nobody waits any more: another begins from the beginning
             process.kill()
         _until(lambda: program.is_alive() and program.is_ready())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
+import psutil
+
 from threads_agent_dagster.errors import Unavailable
 from threads_agent_dagster.local.ports import is_free
 from threads_agent_dagster.local.postgres import EmbeddedPostgres
-from threads_agent_dagster.local.processes import MARKER, describe, end_marked, listener
+from threads_agent_dagster.local.processes import MARKER, describe, end_marked, listener, marked
 
 
 class Service(Protocol):
@@ -61,8 +64,8 @@ class Program:
     after_end: Callable[[], None] | None = None  # what must be put right when it died, before it starts again
     outlived: bool = False  # its children go on without it, and it knows them again when it is restarted
     standby: bool = False  # the next one waits beside it, see `local.standby`
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _next: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _process: subprocess.Popen[bytes] | psutil.Process | None = field(default=None, init=False)
+    _line: int | None = field(default=None, init=False)  # by which the one that waits is told to serve
 
     @property
     def _marker(self) -> str:
@@ -80,16 +83,26 @@ class Program:
             if self.after_end is not None:
                 self.after_end()
         self._refuse_second_listener()
-        self._process = self._waiting() if self.standby else self._begin(subprocess.DEVNULL)
+        if not self.standby:
+            self._process = self._begin(subprocess.DEVNULL)
+            return
+        self._process = self._waiting() or self._first()
+        assert self._line is not None
+        with suppress(BrokenPipeError):  # it died just now, which is seen at the next look
+            os.write(self._line, b"\n")
 
-    def _waiting(self) -> subprocess.Popen[bytes]:
-        """The one that waited, told to begin; another waits from now on."""
-        begun = self._next if self._next is not None and self._next.poll() is None else self._begin(subprocess.PIPE)
-        assert begun.stdin is not None
-        with suppress(BrokenPipeError), begun.stdin as line:  # it died just now; that is seen at the next look
-            line.write(b"\n")
-        self._next = self._begin(subprocess.PIPE)
-        return begun
+    def _waiting(self) -> psutil.Process | None:
+        """What is left of a service whose process died: the one that waits."""
+        return next(iter(marked(self._marker)), None) if self._line is not None else None
+
+    def _first(self) -> subprocess.Popen[bytes]:
+        if self._line is not None:
+            os.close(self._line)
+        hears, self._line = os.pipe()
+        try:
+            return self._begin(hears)
+        finally:
+            os.close(hears)
 
     def _begin(self, stdin: int) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -104,6 +117,10 @@ class Program:
             )
 
     def is_alive(self) -> bool:
+        if isinstance(self._process, psutil.Process):
+            with suppress(psutil.NoSuchProcess):
+                return self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE
+            return False
         return self._process is not None and self._process.poll() is None
 
     def is_ready(self) -> bool:
@@ -111,11 +128,12 @@ class Program:
 
     def stop(self) -> None:
         end_marked(self._marker, self.grace_seconds)
-        for process in (self._process, self._next):
-            if process is not None:
-                process.wait()
+        if isinstance(self._process, subprocess.Popen):
+            self._process.wait()
 
     def exit_reason(self) -> str:
+        if isinstance(self._process, psutil.Process):
+            return "its parent was the one before it, so nobody was told why"
         return "it was never started" if self._process is None else _reason(self._process.poll())
 
     def _refuse_second_listener(self) -> None:

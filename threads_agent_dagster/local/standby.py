@@ -1,24 +1,23 @@
 """`python -m threads_agent_dagster.local.standby MODULE ARGUMENTS`: MODULE's `main`, imported before it is needed.
 
-Importing is most of what a restart takes. So the next process of a service imports while this one serves, and begins
-at a line on its standard input; when that ends without one, its supervisor is gone and it ends too.
+Importing is most of what a restart takes, so it is done once: at each byte on standard input whoever waits forks, the
+old one serves and the new one waits for the next byte. When the input ends, the supervisor is gone, and so is the
+one that waits.
 """
 
 from __future__ import annotations
 
 import importlib
-import select
+import os
 import sys
-
-PATIENCE_SECONDS = 2.0  # before it imports without being needed, so that it does not slow what starts beside it
 
 
 def main(module: str, arguments: list[str]) -> int:
-    select.select([sys.stdin], [], [], PATIENCE_SECONDS)
     loaded = importlib.import_module(module)
-    if not sys.stdin.readline():
-        return 0
-    return int(loaded.main(arguments))
+    while os.read(sys.stdin.fileno(), 1):
+        if os.fork():
+            return int(loaded.main(arguments))
+    return 0
 
 
 if __name__ == "__main__":
