@@ -72,10 +72,12 @@ def in_plain_words(text: str) -> str:
     text = _EMOTICON.sub(lambda face: f" {_EMOTICONS[face[0]]} ", text)
     if not text.isascii():
         text = _without_emoji(text)
-    return " ".join([_spelled_out(word) for word in _STRETCHED.sub(r"\1\1", text).split()])
+    return " ".join([_spelled_out(word) for word in text.split()])
 
 
+@lru_cache(maxsize=16_384)  # few words are most of what people write
 def _spelled_out(word: str) -> str:
+    word = _STRETCHED.sub(r"\1\1", word)
     bare = word.strip(_AROUND_WORDS)
     spelling = _SPELLINGS.get(bare.lower())
     return word if spelling is None else word.replace(bare, spelling)
