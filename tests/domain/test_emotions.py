@@ -171,6 +171,16 @@ def test_negated_joy_is_not_joy(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["accurate", "fast"])
+def test_rising_anger_is_a_falling_arc(name: str) -> None:
+    """The predecessor's failure obs-16."""
+    found = arc("It is fine. I am angry. I am furious and outraged!", name)
+    anger = [segment.emotions["anger"] for segment in found.segments]
+    assert found.trajectory_type == "falling"
+    assert anger[0] < min(anger[1:])
+    assert found.dominant == "anger"
+
+
+@pytest.mark.parametrize("name", ["accurate", "fast"])
 @pytest.mark.parametrize(
     ("text", "emotion"),
     [
