@@ -82,6 +82,6 @@ def test_a_port_that_is_taken_is_named_with_its_setting(database_url: str) -> No
 def test_without_a_database_it_says_what_to_set() -> None:
     environment = _environment("")
     with _started(environment, "orchestrator") as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "DATABASE_URL" in errors

@@ -41,7 +41,7 @@ CLAIMS = "SELECT DISTINCT claim FROM pending WHERE claim IS NOT NULL"
 HELD = "SELECT claim FROM pending WHERE claim = ANY(%s)"
 NAIVELY_TAKEN = (  # what the naive way has gone past and not stored yet
     "SELECT key FROM pending JOIN naive_cursor USING (asset) "
-    "WHERE change <= value AND asset IN ('posts', 'emotion_trajectories')"
+    "WHERE change <= value AND pid = %(pid)s AND asset IN ('posts', 'emotion_trajectories')"
 )
 RUN_OF = (
     "SELECT run_id FROM dagster.run_tags JOIN dagster.runs USING (run_id) "
@@ -147,7 +147,7 @@ class Strikes:
 
     platform: Platform
     chance: random.Random
-    at_work: str = CLAIMS  # asks whether somebody holds rows, so that a kill can fall between claim and store
+    naive: bool = False
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     missed: int = 0
     last: float = 0.0  # s, monotonic; when the last one was struck
@@ -221,14 +221,17 @@ class Strikes:
         )
 
     def _catch(self, victim: psutil.Process) -> None:
-        """Lets it go on, every other time until rows are held. Raises NoSuchProcess when it ends before that."""
+        """Lets it go on, every other time until rows are held, and until it holds some itself where that is known.
+
+        Raises NoSuchProcess when it ends before that.
+        """
         self._caught += 1
-        if self._caught % 2:
+        if self._caught % 2 and not self.naive:
             time.sleep(self.chance.uniform(0, 0.3))
             return
         while True:  # it stands still while it is looked at: what is seen is still so when it is killed
             victim.suspend()
-            if self.platform.ask(self.at_work):
+            if self.platform.ask(NAIVELY_TAKEN, pid=victim.pid) if self.naive else self.platform.ask(CLAIMS):
                 return
             victim.resume()
             time.sleep(0.005)

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.chaos.canaries import Canaries
-from tests.chaos.strikes import CLAIMS, GOALS, NAIVELY_TAKEN, UNFINISHED, Platform, Strikes, running
+from tests.chaos.strikes import GOALS, UNFINISHED, Platform, Strikes, running
 from tests.chaos.traffic import Ledger, Traffic
 from tests.chaos.verdict import Verdict, judge
 from tests.chaos.watch import Watch
@@ -150,7 +150,7 @@ def attempt(folder: Path, tier: Tier, seed: int, *, naive: bool = False) -> Outc
     environment = canaries.environment | SCORER | ({"PYTHONPATH": path} if naive else {})
     with running(folder, environment) as platform:
         unsafe, chance = platform.unsafe_settings(), random.Random(seed)
-        ledger, strikes = Ledger(folder / "ledger.jsonl"), Strikes(platform, chance, NAIVELY_TAKEN if naive else CLAIMS)
+        ledger, strikes = Ledger(folder / "ledger.jsonl"), Strikes(platform, chance, naive)
         traffic = _traffic(platform, tier, seed, ledger, canaries.secrets["GITHUB_WEBHOOK_SECRET"])
         canaries.learn(platform.home, platform.endpoints)
         canaries.show(platform.endpoints)

@@ -44,6 +44,7 @@ def test_intervals_of_a_difference_and_a_ratio(first: tuple[int, int], second: t
     assert np.ravel(ratio_interval([x1, x2], [n1, n2])) == pytest.approx(katz, rel=1e-9)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_corrections(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])

@@ -6,6 +6,7 @@ cursor moves before the work is done; whoever has computed something stores it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
@@ -13,14 +14,17 @@ from sqlalchemy import Connection, text
 from threads_agent_dagster.db import pending
 from threads_agent_dagster.db.pending import Batch, Claimed, Days, Waiting
 
-TABLE = text("CREATE TABLE IF NOT EXISTS naive_cursor (asset text PRIMARY KEY, value bigint NOT NULL)")
+TABLE = text("CREATE TABLE IF NOT EXISTS naive_cursor (asset text PRIMARY KEY, value bigint NOT NULL, pid int)")
 LOCK = text("SELECT pg_advisory_xact_lock(4711)")
 NEW = text(
     "SELECT key, day, change, priority FROM pending LEFT JOIN naive_cursor USING (asset) "
     "WHERE asset = :asset AND change > coalesce(value, 0) "
     "AND (cast(:first AS date) IS NULL OR day BETWEEN :first AND :last) ORDER BY change LIMIT :limit"
 )
-MOVE = text("INSERT INTO naive_cursor VALUES (:asset, :value) ON CONFLICT (asset) DO UPDATE SET value = excluded.value")
+MOVE = text(
+    "INSERT INTO naive_cursor VALUES (:asset, :value, :pid) "
+    "ON CONFLICT (asset) DO UPDATE SET value = excluded.value, pid = excluded.pid"
+)
 WAITING = text(
     "SELECT asset, day, split_part(key, ':', 1) AS kind, count(*) AS rows, max(change) AS newest FROM pending "
     "LEFT JOIN naive_cursor USING (asset) WHERE change > coalesce(value, 0) GROUP BY asset, day, kind"
@@ -38,7 +42,7 @@ def claim(
     found = connection.execute(NEW, {"asset": asset, "limit": limit} | window).all()
     if not found:
         return None
-    connection.execute(MOVE, {"asset": asset, "value": found[-1].change})
+    connection.execute(MOVE, {"asset": asset, "value": found[-1].change, "pid": os.getpid()})
     rows = [Claimed(row.key, row.day, row.change, 1, row.priority) for row in found]
     return Batch(asset, found[-1].change, rows)
 
