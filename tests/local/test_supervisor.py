@@ -49,7 +49,7 @@ import os, pathlib, runpy, sys
 pathlib.Path(f"imported {os.getpid()}").touch()
 def main(arguments):
     sys.argv[1:] = arguments
-    runpy.run_path("listens.py")
+    runpy.run_path("begets.py")
 """
 FAILS = "print('the reason'); raise SystemExit(3)"
 SUPERVISES = """
@@ -155,7 +155,7 @@ def test_a_program_that_never_answers_is_named(supervisor: Supervisor, home: Hom
 
 def test_the_next_one_waits_imported_while_the_first_serves(supervisor: Supervisor, home: Home) -> None:
     (home.root / "is_imported.py").write_text(IS_IMPORTED)
-    (home.root / "listens.py").write_text(LISTENS)
+    (home.root / "begets.py").write_text(BEGETS)
     program = _program(home, "child", "", free_ports(1)[0])
     program.command = [sys.executable, "-m", standby.__name__, "is_imported", *program.command[-1:]]
     program.environment = {**os.environ, "PYTHONPATH": str(home.root)}
@@ -164,11 +164,12 @@ def test_the_next_one_waits_imported_while_the_first_serves(supervisor: Supervis
     begun = program.pid
     with Watching(supervisor):
         for _ in range(2):
-            first, waiting = program.pid, _the_other(home, program)
+            first, (child, waiting) = program.pid, _others(home, program)
             assert first is not None
             os.kill(first, signal.SIGKILL)
             _until(lambda: program.pid != first and program.is_ready())  # noqa: B023 - called before it moves on
-            assert program.pid == waiting
+            assert program.pid == waiting.pid
+            assert child not in marked(f"{home.key}/")
         assert [path.name for path in home.root.glob("imported *")] == [f"imported {begun}"]
         for process in marked(f"{home.key}/"):  # nobody waits any more: another begins from the beginning
             process.kill()
@@ -177,9 +178,11 @@ def test_the_next_one_waits_imported_while_the_first_serves(supervisor: Supervis
     assert marked(f"{home.key}/") == []
 
 
-def _the_other(home: Home, program: Program) -> int:
-    (waiting,) = (process.pid for process in marked(f"{home.key}/") if process.pid != program.pid)
-    return waiting
+def _others(home: Home, program: Program) -> list[psutil.Process]:
+    """The child of who serves, and who waits."""
+    _until(lambda: len(marked(f"{home.key}/")) == 3)
+    others = (process for process in marked(f"{home.key}/") if process.pid != program.pid)
+    return sorted(others, key=lambda process: process.cmdline() == list(program.command))
 
 
 def test_one_that_waits_ends_with_its_supervisor() -> None:

@@ -21,10 +21,10 @@ def marked(prefix: str) -> list[psutil.Process]:
     return list(_living(lambda process: process.environ().get(MARKER, "").startswith(prefix)))
 
 
-def end_marked(prefix: str, grace_seconds: float) -> None:
-    """SIGTERM to all marked processes, SIGKILL to those that still run after the grace period."""
+def end_marked(prefix: str, grace_seconds: float, spared: int | None = None) -> None:
+    """SIGTERM to all marked processes but the `spared` one, SIGKILL to those that still run after the grace period."""
     for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
-        processes = marked(prefix)
+        processes = [process for process in marked(prefix) if process.pid != spared]
         if not processes:
             return
         for process in processes:

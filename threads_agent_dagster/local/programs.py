@@ -55,12 +55,13 @@ class Programs:
 
     def code(self) -> Program:
         """Dagster's code server, which also executes the runs when `run_launcher` is `default`."""
-        arguments = ["code-server", "start", "-m", dagster_home.DEFINITIONS, "--host", LOOPBACK]
-        arguments += ["--port", str(self.code_port), "--location-name", dagster_home.LOCATION]
-        arguments += ["--working-directory", str(self.home.dagster)]
+        arguments = ["-m", dagster_home.DEFINITIONS, "--host", LOOPBACK, "--port", str(self.code_port)]
+        arguments += ["--location-name", dagster_home.LOCATION, "--working-directory", str(self.home.dagster)]
+        module = f"{dagster_home.FAST}.code_server"
         program = self._python(
-            "code", "dagster", *arguments, ports=[self.code_port], ready=lambda: answers(self.code_port)
+            "code", STANDBY, module, *arguments, ports=[self.code_port], ready=lambda: answers(self.code_port)
         )
+        program.standby = True
         program.grace_seconds = LISTENING_GRACE_SECONDS
         if self.settings.run_launcher == "default":
             program.after_end = self._close_orphaned_runs

@@ -77,23 +77,34 @@ class Program:
 
     def start(self) -> None:
         """Start it, after ending what an earlier life left: two listeners on one port would share its requests."""
+        waiting = self._waiting()
         if self._process is not None:
-            if not self.outlived and not self.standby:
-                self.stop()
-            if self.after_end is not None:
-                self.after_end()
+            self._clear_up(waiting)
         self._refuse_second_listener()
         if not self.standby:
             self._process = self._begin(subprocess.DEVNULL)
             return
-        self._process = self._waiting() or self._first()
+        self._process = waiting or self._first()
         assert self._line is not None
         with suppress(BrokenPipeError):  # it died just now, which is seen at the next look
             os.write(self._line, b"\n")
 
+    def _clear_up(self, waiting: psutil.Process | None) -> None:
+        """End its children at once: nobody is left for whom they could finish anything."""
+        if not self.outlived:
+            end_marked(self._marker, 0, spared=waiting.pid if waiting else None)
+        if isinstance(self._process, subprocess.Popen):
+            self._process.wait()
+        if self.after_end is not None:
+            self.after_end()
+
     def _waiting(self) -> psutil.Process | None:
-        """What is left of a service whose process died: the one that waits."""
-        return next(iter(marked(self._marker)), None) if self._line is not None else None
+        """The one that waits, which has the command of the one that died; the children have others."""
+        with suppress(psutil.NoSuchProcess):  # it died just now
+            for process in marked(self._marker) if self._line is not None else []:
+                if process.cmdline() == list(self.command):
+                    return process
+        return None
 
     def _first(self) -> subprocess.Popen[bytes]:
         if self._line is not None:
