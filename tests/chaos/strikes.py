@@ -62,6 +62,7 @@ class Platform:
 
     folder: Path
     environment: dict[str, str]
+    demo: bool = False
     ports: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -83,7 +84,7 @@ class Platform:
             }
         with (self.folder / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "threads_agent_dagster.cli", "up"],
+                [sys.executable, "-P", "-m", "threads_agent_dagster.cli", "up", *(["--demo"] if self.demo else [])],
                 env=os.environ | self.environment | self.ports | {"THREADS_AGENT_HOME": str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -284,8 +285,8 @@ def _unless_gone(action: Callable[[], object]) -> None:
 
 
 @contextmanager
-def running(folder: Path, environment: dict[str, str]) -> Iterator[Platform]:
-    platform = Platform(folder, {"DATABASE_URL": ""} | environment)
+def running(folder: Path, environment: dict[str, str], *, demo: bool = False) -> Iterator[Platform]:
+    platform = Platform(folder, {"DATABASE_URL": ""} | environment, demo)
     try:
         platform.start()
         yield platform

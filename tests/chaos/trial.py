@@ -148,7 +148,7 @@ def attempt(folder: Path, tier: Tier, seed: int, *, naive: bool = False) -> Outc
     canaries, began = Canaries(), time.monotonic()
     path = os.pathsep.join([str(NAIVE), os.environ.get("PYTHONPATH", "")])
     environment = canaries.environment | SCORER | ({"PYTHONPATH": path} if naive else {})
-    with running(folder, environment) as platform:
+    with running(folder, environment, demo=not naive) as platform:
         unsafe, chance = platform.unsafe_settings(), random.Random(seed)
         ledger, strikes = Ledger(folder / "ledger.jsonl"), Strikes(platform, chance, naive)
         traffic = _traffic(platform, tier, seed, ledger, canaries.secrets["GITHUB_WEBHOOK_SECRET"])

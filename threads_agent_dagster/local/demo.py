@@ -9,28 +9,44 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from threads_agent_dagster.db import imports as db
 from threads_agent_dagster.db import pending, tasks
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import NotFound
-from threads_agent_dagster.local.endpoints import Endpoints
-from threads_agent_dagster.local.home import Home
 from threads_agent_dagster.work import imports
 
 POSTS: Final = 12
 PATIENCE_SECONDS: Final = 120
+PAUSE_SECONDS: Final = 2.0  # before what PostgreSQL broke off is tried again
 Say = Callable[[str], None]
 
 
-def load(home: Home, endpoints: Endpoints, say: Say) -> None:
-    """Imports the history and asks for posts; what is there already is not done again."""
-    del home
-    engine = make_engine(endpoints.database_url)
+def load(database_url: str, say: Say) -> None:
+    """Imports the history and asks for posts; what is there already is not done again.
+
+    A PostgreSQL that is away is waited for, and if it stays away that is said: the platform goes on without demo data.
+    """
+    engine = make_engine(database_url)
+    until = time.monotonic() + PATIENCE_SECONDS
     try:
-        _load(engine, say)
+        while not _loaded(engine, say):
+            if time.monotonic() > until:
+                say("PostgreSQL stayed away, so the demo data is incomplete; `threads-agent up --demo` completes it")
+                return
+            time.sleep(PAUSE_SECONDS)
     finally:
         engine.dispose()
+
+
+def _loaded(engine: Engine, say: Say) -> bool:
+    try:
+        _load(engine, say)
+    except (OperationalError, InterfaceError) as error:
+        say(f"PostgreSQL broke off the demo data ({type(error.orig).__name__}); trying again")
+        return False
+    return True
 
 
 def remove(engine: Engine) -> int:

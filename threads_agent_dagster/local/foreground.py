@@ -38,7 +38,7 @@ def run(settings: Settings, *, demo: bool, auto_ports: bool) -> None:
         ready = platform.start(auto_ports=auto_ports)
         if demo:
             with _watched(platform):
-                _load_demo(platform.home, ready.endpoints, progress)
+                _load_demo(ready.endpoints.database_url, progress)
         # A key belongs on a person's screen, not in whatever log the output goes to.
         shown = ready.new_key if progress.console.is_terminal else None
         progress.line(summary(platform.home, ready.endpoints, shown, "Ctrl-C"))
@@ -119,10 +119,10 @@ def _watched(platform: Platform) -> Iterator[None]:
         thread.join()
 
 
-def _load_demo(home: Home, endpoints: Endpoints, progress: Progress) -> None:
+def _load_demo(database_url: str, progress: Progress) -> None:
     from threads_agent_dagster.local import demo
 
-    demo.load(home, endpoints, progress.line)
+    demo.load(database_url, progress.line)
 
 
 def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
