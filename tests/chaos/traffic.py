@@ -26,7 +26,7 @@ REORDERED = 0.05  # tell of an older state after a newer one
 FORGED = 0.05
 TRUNCATED = 0.01
 OVERSIZED = 0.01
-SENDERS = {"task": 3, "delivery": 2}
+SENDERS = {"task": 6, "delivery": 2}
 PATIENCE = 900.0  # s that a caller tries again
 TIMEOUT = httpx.Timeout(20.0, connect=2.0)
 LARGEST = 25 * 2**20  # bytes; GitHub's limit and ours
