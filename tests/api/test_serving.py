@@ -14,6 +14,9 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from threads_agent_dagster.api.__main__ import _listen
+from threads_agent_dagster.settings import Settings
+
 NAMES = ("orchestrator", "achievements", "prompts")
 LISTENS = re.compile(r"(\w+) listens on ([\d.]+):(\d+)")
 
@@ -85,3 +88,12 @@ def test_without_a_database_it_says_what_to_set() -> None:
         _, errors = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "DATABASE_URL" in errors
+
+
+def test_an_answer_does_not_wait_for_the_caller_to_acknowledge_its_headers() -> None:
+    with (
+        _listen("orchestrator", Settings(orchestrator_port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

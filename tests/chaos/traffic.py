@@ -26,7 +26,7 @@ REORDERED = 0.05  # tell of an older state after a newer one
 FORGED = 0.05
 TRUNCATED = 0.01
 OVERSIZED = 0.01
-SENDERS = {"task": 6, "delivery": 2}
+SENDERS = {"task": 4, "delivery": 2}
 PATIENCE = 900.0  # s that a caller tries again
 TIMEOUT = httpx.Timeout(20.0, connect=2.0)
 LARGEST = 25 * 2**20  # bytes; GitHub's limit and ours
@@ -104,6 +104,14 @@ class Traffic:
             self._allowed = fraction
             self._turn.notify_all()
 
+    def keep_up(self, fraction: float) -> None:
+        """Returns when so much of it is on its way, so that strikes do not outrun it."""
+        with self._turn:
+            self._turn.wait_for(lambda: self.errors or self._is_on_its_way(fraction))
+
+    def _is_on_its_way(self, fraction: float) -> bool:
+        return all(self._taken[kind] >= fraction * total for kind, total in self.totals.items())
+
     def _send_all(self, kind: str) -> None:
         send = {"task": self._task, "delivery": self._delivery}[kind]
         try:
@@ -111,7 +119,9 @@ class Traffic:
                 while (number := self._next(kind)) is not None:
                     send(client, random.Random(f"{self.seed} {kind} {number}"), number)
         except BaseException as error:  # told to whoever waits for the thread
-            self.errors.append(error)
+            with self._turn:
+                self.errors.append(error)
+                self._turn.notify_all()
             raise
 
     def _next(self, kind: str) -> int | None:
@@ -122,6 +132,7 @@ class Traffic:
             if self._taken[kind] >= self.totals[kind]:
                 return None
             self._taken[kind] += 1
+            self._turn.notify_all()
             return self._taken[kind]
 
     # Honest ones

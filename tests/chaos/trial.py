@@ -186,11 +186,12 @@ def _traffic(platform: Platform, tier: Tier, seed: int, ledger: Ledger, secret: 
 
 
 def _strike(tier: Tier, chance: random.Random, strikes: Strikes, traffic: Traffic, platform: Platform) -> None:
-    """All strikes in a seeded order; before each, its share of the traffic begins to flow."""
+    """All strikes in a seeded order, spread over the traffic: before each, its share begins to flow."""
     kinds = [kind for kind, times in tier.strikes.items() for _ in range(times)]
     chance.shuffle(kinds)
     for number, kind in enumerate(kinds, 1):
         traffic.allow(number / (len(kinds) + 1))
+        traffic.keep_up((number - 1) / (len(kinds) + 1))
         time.sleep(chance.uniform(0, 0.5))
         strikes.once(kind)
         sys.stderr.write(f"{number}/{len(kinds)} {kind} {strikes.recoveries.get(kind, [0])[-1]:.1f} s\n")

@@ -19,8 +19,9 @@ import psutil
 import pytest
 from dagster._core.launcher import WorkerStatus
 
-from threads_agent_dagster.dagster_fast import preload, wire
+from threads_agent_dagster.dagster_fast import wire
 from threads_agent_dagster.dagster_fast.run_host import describe_end
+from threads_agent_dagster.dagster_fast.sources import Sources
 from threads_agent_dagster.dagster_fast.worker import WORKER_TAG, Identity
 from threads_agent_dagster.errors import ConfigurationError, Unavailable
 
@@ -294,19 +295,19 @@ def test_file_saved_while_it_is_loaded_counts_as_changed(tmp_path: Path) -> None
     source = tmp_path / "module.py"
     source.write_text("x = 1\n")
     os.utime(source, (1, 1))
-    assert source not in preload.Sources([source], since=2_000_000_000).changed()
+    assert source not in Sources([source], since=2_000_000_000).changed()
     os.utime(source)
     since = source.stat().st_mtime_ns - 1
-    assert source in preload.Sources([source], since=since).changed()
+    assert source in Sources([source], since=since).changed()
 
 
 def test_deleted_file_counts_as_changed(tmp_path: Path) -> None:
     source = tmp_path / "module.py"
     source.write_text("x = 1\n")
     os.utime(source, (1, 1))
-    sources = preload.Sources([source], since=2_000_000_000)
+    loaded = Sources([source], since=2_000_000_000)
     source.unlink()
-    assert source in sources.changed()
+    assert source in loaded.changed()
 
 
 # Who may speak to it

@@ -47,9 +47,9 @@ threading.Thread(target=chatter, daemon=True).start()
 IS_IMPORTED = """
 import os, pathlib, runpy, sys
 pathlib.Path(f"imported {os.getpid()}").touch()
-def main(arguments):
+def prepare(arguments):
     sys.argv[1:] = arguments
-    runpy.run_path("begets.py")
+    return lambda: runpy.run_path("begets.py")
 """
 FAILS = "print('the reason'); raise SystemExit(3)"
 SUPERVISES = """
@@ -173,9 +173,18 @@ def test_the_next_one_waits_imported_while_the_first_serves(supervisor: Supervis
         assert [path.name for path in home.root.glob("imported *")] == [f"imported {begun}"]
         for process in marked(f"{home.key}/"):  # nobody waits any more: another begins from the beginning
             process.kill()
-        _until(lambda: program.is_alive() and program.is_ready())
+        _until(lambda: _imports(home) == 2 and program.is_alive() and program.is_ready())
+        _others(home, program)
+        (home.root / "is_imported.py").touch()  # saved: what waits has imported what is no longer so
+        assert program.pid is not None
+        os.kill(program.pid, signal.SIGKILL)
+        _until(lambda: _imports(home) == 3 and program.is_alive() and program.is_ready())
     supervisor.stop()
     assert marked(f"{home.key}/") == []
+
+
+def _imports(home: Home) -> int:
+    return len(list(home.root.glob("imported *")))
 
 
 def _others(home: Home, program: Program) -> list[psutil.Process]:
@@ -186,7 +195,7 @@ def _others(home: Home, program: Program) -> list[psutil.Process]:
 
 
 def test_one_that_waits_ends_with_its_supervisor() -> None:
-    command = [sys.executable, "-m", standby.__name__, "json"]
+    command = [sys.executable, "-m", standby.__name__, "threads_agent_dagster.api.__main__", "orchestrator"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.close()

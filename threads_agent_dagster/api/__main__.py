@@ -8,8 +8,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -32,12 +33,15 @@ class _Server(uvicorn.Server):
 def _listen(name: str, settings: Settings) -> socket.socket:
     port: int = getattr(settings, f"{name}_port")
     try:
-        return socket.create_server((settings.host, port), backlog=BACKLOG)
+        listener = socket.create_server((settings.host, port), backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"{name} cannot listen on {settings.host}:{port} ({error.strerror}); "
             f"choose another port with {variable_name(f'{name}_port')}"
         ) from error
+    # asyncio leaves Nagle's algorithm on for a socket that it did not make: each answer would wait 40 ms for an ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _server(app: FastAPI) -> _Server:
@@ -70,10 +74,14 @@ async def _serve(names: Sequence[str], settings: Settings) -> None:
             group.create_task(server.serve(sockets=[listeners[name]]))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def prepare(arguments: Sequence[str] | None = None) -> Callable[[], int]:
+    """What serves the named apps until a signal ends it; an error of the settings is logged, and 1 returned."""
     parser = argparse.ArgumentParser(prog="python -m threads_agent_dagster.api", description=__doc__)
     parser.add_argument("apps", nargs="+", choices=sorted(ROUTERS))
-    names = list(dict.fromkeys(parser.parse_args(arguments).apps))
+    return partial(_run, list(dict.fromkeys(parser.parse_args(arguments).apps)))
+
+
+def _run(names: Sequence[str]) -> int:
     settings = Settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -85,4 +93,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(prepare()())

@@ -158,7 +158,7 @@ class NewAchievement(Written):
     source_type: Literal["manual", "api", "ci"] = "manual"
 
 
-def _filter(
+async def _filter(
     category: Category | None = None,
     source: SourceType | None = None,
     since: Annotated[Day | None, Query(description="completed on this UTC date or later")] = None,
@@ -172,7 +172,7 @@ def _filter(
     return db.Filter(category, source, since, until, min_score, max_score, portfolio_ready, q, theme)
 
 
-def _order(sort: Annotated[Sort, Query(description="- in front: largest first")] = "-completed_at") -> Order:
+async def _order(sort: Annotated[Sort, Query(description="- in front: largest first")] = "-completed_at") -> Order:
     return Order(table.c[sort.removeprefix("-")], table.c.id, descending=sort.startswith("-"))
 
 

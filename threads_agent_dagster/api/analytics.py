@@ -23,7 +23,7 @@ from threads_agent_dagster.domain.claims import Claim
 router = APIRouter(prefix="/analytics", tags=["analytics"], route_class=StrictRoute)
 
 
-def _scope(
+async def _scope(
     whose: WhoseDep,
     since: Annotated[Day | None, Query(description="completed on this UTC date or later")] = None,
     until: Annotated[Day | None, Query(description="completed on this UTC date or earlier")] = None,

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from threads_agent_dagster.errors import InvalidInput
 
 MAX_DEPTH = 32
+SMALL_BODY_BYTES = 64 * 1024  # parsed within a millisecond; larger ones would hold up everybody else
 INTEGER = 2**31 - 1  # the largest values of PostgreSQL's types
 BIGINT = 2**63 - 1
 
@@ -155,6 +156,12 @@ class _StrictRequest(Request):
         return self.parsed
 
 
+async def _parsed(body: bytes) -> object:
+    if len(body) <= SMALL_BODY_BYTES:
+        return parse_storable_json(body)
+    return await run_in_threadpool(parse_storable_json, body)
+
+
 class StrictRoute(APIRoute):
     """A route whose JSON body is parsed strictly: Python's own parser lets NaN and half characters through."""
 
@@ -168,7 +175,10 @@ class StrictRoute(APIRoute):
             body = await strict.body()
             strict.state.body_hash = hashlib.sha256(body).hexdigest()  # what an Idempotency-Key holds a caller to
             if body:
-                strict.parsed = await run_in_threadpool(parse_storable_json, body)  # a large one takes seconds
+                small = len(body) <= SMALL_BODY_BYTES
+                strict.parsed = (
+                    parse_storable_json(body) if small else await run_in_threadpool(parse_storable_json, body)
+                )
             return await handle(strict)
 
         return handle_strictly

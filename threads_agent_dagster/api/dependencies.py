@@ -1,4 +1,8 @@
-"""What routes are given: the engine, the settings, the caller, and an answer that is given once."""
+"""What routes are given: the engine, the settings, the caller, and an answer that is given once.
+
+Dependencies that wait for nothing are coroutines: FastAPI sends every other one to a thread and back, which costs a
+request more than what it does.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,17 @@ from threads_agent_dagster.settings import Settings
 from threads_agent_dagster.work.api_keys import Principal
 
 
-def _engine(request: Request) -> Engine:
+async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _cache(request: Request) -> Cache:
+async def _cache(request: Request) -> Cache:
     cache: Cache = request.app.state.cache
     return cache
 
@@ -65,13 +69,7 @@ class Reply:
 class Once:
     """Runs a write in one transaction; under an Idempotency-Key its effect and its answer happen once."""
 
-    def __init__(
-        self,
-        request: Request,
-        engine: EngineDep,
-        cache: CacheDep,
-        key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
-    ) -> None:
+    def __init__(self, request: Request, engine: Engine, cache: Cache, key: str | None) -> None:
         self.engine = engine
         self.cache = cache
         self.key = key if key is None else printable(key, "Idempotency-Key")
@@ -104,4 +102,13 @@ class Once:
         return JSONResponse(given.response["body"], status_code=given.status, headers=headers)
 
 
-OnceDep = Annotated[Once, Depends()]
+async def _once(
+    request: Request,
+    engine: EngineDep,
+    cache: CacheDep,
+    key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+) -> Once:
+    return Once(request, engine, cache, key)
+
+
+OnceDep = Annotated[Once, Depends(_once)]

@@ -45,7 +45,7 @@ Author = Annotated[Line, Field(description="a name, a login or an e-mail address
 Everyone = Annotated[bool, Field(description="of all people; otherwise the author's, or mine as `/me` says")]
 
 
-def _whose(
+async def _whose(
     author: Annotated[Author | None, Query()] = None, everyone: Annotated[Everyone, Query()] = False
 ) -> db.Whose:
     return db.Whose(author, everyone)

@@ -39,7 +39,7 @@ class Paging:
         return Window(self.per_page, after=_decode(self.cursor, order))
 
 
-def _paging(
+async def _paging(
     per_page: Annotated[int, Query(ge=1, le=MAX_PER_PAGE)] = 20,
     page: Annotated[int, Query(ge=1, le=MAX_PAGE, description="not together with a cursor")] = 1,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,

@@ -56,7 +56,7 @@ class PostEdit(In):
         return self
 
 
-def _filter(
+async def _filter(
     persona_id: Name | None = None,
     variant_id: Name | None = None,
     since: Annotated[Day | None, Query(description="of this UTC date or later")] = None,
@@ -65,7 +65,7 @@ def _filter(
     return db.Filter(persona_id, variant_id, since, until)
 
 
-def _order(sort: Literal["ts", "-ts", "engagement_rate", "-engagement_rate"] = "-ts") -> Order:
+async def _order(sort: Literal["ts", "-ts", "engagement_rate", "-engagement_rate"] = "-ts") -> Order:
     return Order(table.c[sort.removeprefix("-")], table.c.id, descending=sort.startswith("-"))
 
 

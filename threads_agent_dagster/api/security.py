@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated
 
@@ -136,10 +136,10 @@ Bearer = Annotated[object, Security(HTTPBearer(auto_error=False, description="an
 KeyHeader = Annotated[object, Security(APIKeyHeader(name="X-API-Key", auto_error=False))]
 
 
-def needs(role: Role) -> Callable[..., Principal]:
+def needs(role: Role) -> Callable[..., Awaitable[Principal]]:
     """A dependency that gives the caller if the caller has `role`. Raises Forbidden."""
 
-    def caller(request: Request, _bearer: Bearer, _header: KeyHeader) -> Principal:
+    async def caller(request: Request, _bearer: Bearer, _header: KeyHeader) -> Principal:
         principal: Principal = request.state.principal
         if not principal.may(role):
             raise Forbidden(f"this needs the scope {role}; the key {principal.name!r} does not have it")

@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from threads_agent_dagster.dagster_fast import wire
-from threads_agent_dagster.dagster_fast.preload import Sources, preload
+from threads_agent_dagster.dagster_fast.preload import preload
+from threads_agent_dagster.dagster_fast.sources import Sources
 from threads_agent_dagster.dagster_fast.worker import COMPLETED, execute, report_loss
 from threads_agent_dagster.errors import Conflict
 

@@ -55,7 +55,7 @@ class Programs:
 
     def code(self) -> Program:
         """Dagster's code server, which also executes the runs when `run_launcher` is `default`."""
-        arguments = ["-m", dagster_home.DEFINITIONS, "--host", LOOPBACK, "--port", str(self.code_port)]
+        arguments = ["--module", dagster_home.DEFINITIONS, "--host", LOOPBACK, "--port", str(self.code_port)]
         arguments += ["--location-name", dagster_home.LOCATION, "--working-directory", str(self.home.dagster)]
         module = f"{dagster_home.FAST}.code_server"
         program = self._python(
