@@ -153,7 +153,8 @@ def _row(engine: Engine, table: str, **key: str) -> dict[str, Any]:
         return dict(row.mappings().one())
 
 
-def test_every_figure_of_the_answer_is_that_of_its_table(prompts: TestClient, engine: Engine) -> None:
+def _judged(prompts: TestClient, engine: Engine) -> None:
+    """`hooks`, observed and with its verdict stored."""
     new = NEW | {"plan": {"minimum_sample": 0, "guardrails": [{"metric": "hides", "tolerated": 0.1}]}}
     prompts.post(EXPERIMENTS, json=new)
     prompts.post(f"{EXPERIMENTS}/hooks/start")
@@ -162,6 +163,10 @@ def test_every_figure_of_the_answer_is_that_of_its_table(prompts: TestClient, en
         assert prompts.post(f"/api/v1/variants/{variant}/performance", json={"observations": [seen]}).status_code == 200
     for made in (experiments.job(), verdicts.job()):
         assert drain(engine, made, None, Origin("run-1", made.code_version)).stored
+
+
+def test_every_figure_of_the_answer_is_that_of_its_table(prompts: TestClient, engine: Engine) -> None:
+    _judged(prompts, engine)
     answer = prompts.get(f"{EXPERIMENTS}/hooks").json()
     shown, stored = answer["result"], _row(engine, "experiment_verdicts", experiment_id="hooks")
     document = json.loads(stored["document"])
@@ -214,6 +219,26 @@ def test_exports_hold_what_the_table_holds(prompts: TestClient, engine: Engine) 
     assert "attachment" in answer.headers["content-disposition"]
     assert prompts.get(f"{path}/export?format=json").json() == prompts.get(path).json()
     assert prompts.get(f"{path}/export?format=xml").status_code == 422
+
+
+def test_an_export_of_all_holds_the_stored_verdicts(prompts: TestClient, engine: Engine) -> None:
+    assert prompts.get(f"{EXPERIMENTS}/export?format=json").json() == []
+    _judged(prompts, engine)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO experiments (id, name) VALUES ('draft', '=1+1')"))
+    exported = {row["id"]: row for row in prompts.get(f"{EXPERIMENTS}/export?format=json").json()}
+    shown = prompts.get(f"{EXPERIMENTS}/hooks").json()
+    assert exported["draft"]["verdict"] is None
+    started = exported["hooks"]
+    assert started["sha256"] == shown["result"]["stored_sha256"]
+    assert {name: started[name] for name in ("verdict", "reason", "p_value", "n", "promoted")} == {
+        name: (shown["result"] | shown)[name] for name in ("verdict", "reason", "p_value", "n", "promoted")
+    }
+    answer = prompts.get(f"{EXPERIMENTS}/export")
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig")))}
+    assert rows["draft"]["name"] == "'=1+1"
+    assert rows["hooks"]["sha256"] == started["sha256"]
+    assert "attachment" in answer.headers["content-disposition"]
 
 
 NOT_PLANS: list[dict[str, Any]] = [

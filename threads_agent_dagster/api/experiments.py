@@ -6,16 +6,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Path, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field, model_validator
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from threads_agent_dagster.api.bodies import Count, Id, In, JsonObject, Line, Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
+from threads_agent_dagster.api.exports import Format, attached, csv_lines, streamed
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Editor, Viewer
-from threads_agent_dagster.api.variants import EXPORTED, Variant, attached, csv_lines
+from threads_agent_dagster.api.variants import EXPORTED, Variant
 from threads_agent_dagster.db import experiments as db
 from threads_agent_dagster.db import variants, verdicts
 from threads_agent_dagster.domain.experiments import SRM_ALPHA, Plan
@@ -87,6 +88,30 @@ class Verdict(Out):
     comparisons: list[Comparison]
     sha256: str
     stored_sha256: str | None
+
+
+class Summary(Experiment):
+    """An experiment and its verdict as it is stored; the verdict's fields are null before it was started."""
+
+    verdict: str | None
+    reason: str | None
+    rule: str | None
+    variant_id: str | None
+    gate: str | None
+    n: int | None
+    test: str | None
+    p_value: float | None
+    p_value_sequential: float | None
+    srm_p: float | None
+    promoted: str | None
+    input_version: str | None
+    sha256: str | None
+    computed_at: datetime | None
+    run_id: str | None
+    code_version: str | None
+
+
+SUMMARISED = tuple(name for name in Summary.model_fields if name != "plan")  # a plan is no cell; its hash is
 
 
 class Promotion(Out):
@@ -200,6 +225,12 @@ def list_experiments(paging: PagingDep, engine: EngineDep, _: Viewer) -> Page[Ex
     return page_of(Experiment, rows, db.BY_ID, window)
 
 
+@router.get("/export", response_class=StreamingResponse)
+def export_all(engine: EngineDep, _: Viewer, format: Format = "csv") -> StreamingResponse:
+    """All experiments with their stored verdicts as one file of any length (JSON: an array)."""
+    return streamed(engine, verdicts.export, Summary, SUMMARISED, "experiments", format)
+
+
 @router.get("/{experiment_id}")
 def get_experiment(experiment_id: ExperimentId, engine: EngineDep, _: Viewer) -> ExperimentWithVariants:
     with engine.connect() as connection:
@@ -207,9 +238,7 @@ def get_experiment(experiment_id: ExperimentId, engine: EngineDep, _: Viewer) ->
 
 
 @router.get("/{experiment_id}/export", response_class=Response)
-def export(
-    experiment_id: ExperimentId, engine: EngineDep, _: Viewer, format: Literal["csv", "json"] = "csv"
-) -> Response:
+def export(experiment_id: ExperimentId, engine: EngineDep, _: Viewer, format: Format = "csv") -> Response:
     """The experiment as a file: its variants as the table has them (CSV), or all that is shown here (JSON)."""
     with engine.connect() as connection:
         shown = _shown(connection, experiment_id)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field, model_validator
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from threads_agent_dagster.api.bodies import INTEGER, Count, In, JsonObject, Line, Moment, Name, Out, Page, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
+from threads_agent_dagster.api.exports import Format, streamed
 from threads_agent_dagster.api.pages import PagingDep, page_of
 from threads_agent_dagster.api.security import Editor, Viewer
 from threads_agent_dagster.db import experiments
 from threads_agent_dagster.db import variants as db
 from threads_agent_dagster.domain import allocation
 from threads_agent_dagster.domain.allocation import block_id
-from threads_agent_dagster.domain.portfolio_csv import BYTE_ORDER_MARK, FORMULA_STARTS
 from threads_agent_dagster.errors import Conflict, InvalidInput
 from threads_agent_dagster.work.variants import record, select
 
@@ -166,56 +162,11 @@ EXPORTED = (
 
 @router.get("/export", response_class=StreamingResponse)
 def export(
-    engine: EngineDep, _: Viewer, format: Literal["csv", "json"] = "csv", experiment_id: Name | None = None
+    engine: EngineDep, _: Viewer, format: Format = "csv", experiment_id: Name | None = None
 ) -> StreamingResponse:
     """All variants with their experiments and figures as one file of any length (JSON: an array)."""
-    parts = _exported(engine, format, experiment_id)
-    first = next(parts)  # a database that is away is a 503 and not half a file
-    media_type = "application/json" if format == "json" else "text/csv; charset=utf-8"
-    return StreamingResponse(
-        itertools.chain([first], parts), media_type=media_type, headers=attached(f"variants.{format}")
-    )
-
-
-def _exported(engine: Engine, format: Literal["csv", "json"], experiment_id: str | None) -> Iterator[str]:
-    with engine.connect() as connection:
-        rows = (Variant.model_validate(dict(row)) for row in db.export(connection, experiment_id))
-        if format == "csv":
-            yield from csv_lines(rows, ("experiment_id", *EXPORTED))
-            return
-        separator = "["
-        for row in rows:
-            yield f"{separator}{row.model_dump_json()}"
-            separator = ",\n"
-        yield "[]" if separator == "[" else "]"
-
-
-def attached(name: str) -> dict[str, str]:
-    """Headers of a download."""
-    return {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-    }
-
-
-def csv_lines(arms: Iterable[Variant], columns: Sequence[str]) -> Iterator[str]:
-    """The header, then a line each."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(columns)
-    yield BYTE_ORDER_MARK + buffer.getvalue()
-    for arm in arms:
-        buffer.seek(0)
-        buffer.truncate()
-        row = arm.model_dump(mode="json")
-        writer.writerow([_cell(row[name]) for name in columns])
-        yield buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Text that a spreadsheet may take for a formula is marked as text by an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    columns = ("experiment_id", *EXPORTED)
+    return streamed(engine, lambda one: db.export(one, experiment_id), Variant, columns, "variants", format)
 
 
 @router.post("", status_code=201, response_model=Variant)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -78,3 +79,7 @@ def _serve(options: argparse.Namespace, sources: Sources) -> int:
     except KeyboardInterrupt:  # what SIGTERM raises
         log.info("interrupted")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(prepare(sys.argv[1:])())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, text
@@ -58,6 +58,23 @@ def find(connection: Connection, experiment_id: str) -> RowMapping | None:
     """The stored verdict."""
     wanted = select(experiment_verdicts).where(experiment_verdicts.c.experiment_id == experiment_id)
     return connection.execute(wanted).mappings().one_or_none()
+
+
+_EXPORT = text("""
+    SELECT experiments.*, stored.verdict, stored.reason, stored.rule, stored.variant_id, stored.gate, stored.n,
+        stored.test, stored.p_value, stored.p_value_sequential, stored.srm_p, stored.input_version, stored.sha256,
+        stored.computed_at, stored.run_id, stored.code_version, (
+            SELECT variant_id FROM promotions WHERE experiment_id = experiments.id AND undone_at IS NULL
+            ORDER BY promotions.id DESC LIMIT 1
+        ) AS promoted
+    FROM experiments LEFT JOIN experiment_verdicts AS stored ON stored.experiment_id = experiments.id
+    ORDER BY experiments.id
+""").execution_options(yield_per=1_000)
+
+
+def export(connection: Connection) -> Iterable[RowMapping]:
+    """All experiments by id, each with its stored verdict and the promoted variant; in constant memory."""
+    return connection.execute(_EXPORT).mappings()
 
 
 _LOCK = text("SELECT FROM experiments WHERE id = :id FOR UPDATE")
