@@ -82,6 +82,14 @@ def test_paragraphs_are_the_segments_of_a_text_that_has_them() -> None:
     assert segments("A one. A two.\n\nB one.\n \nC one. C two.") == ["A one. A two.", "B one.", "C one. C two."]
 
 
+def test_lines_are_sentences_where_there_are_no_paragraphs() -> None:
+    assert segments("what a day\nit rained\r\n\nbut we won") == ["what a day", "it rained", "but we won"]
+
+
+def test_repeated_paragraphs_count_once() -> None:
+    assert segments("One. Two.\n\nOne.  Two.\n\nThree.") == ["One.", "Two.", "Three."]
+
+
 def test_many_sentences_are_grouped_evenly() -> None:
     found = segments(" ".join(f"Sentence {number:03d} stands here." for number in range(100)))
     assert len(found) == MAX_SEGMENTS

@@ -220,7 +220,7 @@ def _trajectory(
         emotions=emotions,
         sentiment=_mean(POLARITIES, scores.sentiment[measured]),
         dominant=_dominant(emotions),
-        variance=float(scores.sentiment[measured, -1].var()) if len(measured) else None,
+        variance=_variance(scores.sentiment[measured, -1].tolist()),
         peaks=_peaks(valence),
         valleys=_peaks(-valence),
         confidence=shaped[1] if shaped else None,
@@ -234,19 +234,30 @@ def _reason(parts: Sequence[str], measured: NDArray[np.intp]) -> str:
 
 
 def _segments(parts: Sequence[str], scores: Scores, rows: NDArray[np.intp]) -> tuple[Segment, ...]:
-    emotions = [named(EMOTIONS, row) for row in scores.emotions[rows]]
-    sentiment = [named(POLARITIES, row) for row in scores.sentiment[rows]]
+    emotions = [_named(EMOTIONS, row) for row in scores.emotions[rows].tolist()]
+    sentiment = [_named(POLARITIES, row) for row in scores.sentiment[rows].tolist()]
     return tuple(Segment(i, text, emotions[i], sentiment[i], _dominant(emotions[i])) for i, text in enumerate(parts))
 
 
 def named(names: Sequence[str], values: Floats) -> dict[str, float] | None:
     """The values under their names; None for a row that was not measured."""
-    found = values.tolist()
-    return None if found[0] != found[0] else dict(zip(names, found, strict=True))
+    return _named(names, values.tolist())
+
+
+def _named(names: Sequence[str], values: list[float]) -> dict[str, float] | None:
+    return None if values[0] != values[0] else dict(zip(names, values, strict=True))
 
 
 def _mean(names: Sequence[str], rows: Floats) -> dict[str, float] | None:
-    return named(names, rows.mean(axis=0)) if len(rows) else None
+    return named(names, rows.sum(axis=0) / len(rows)) if len(rows) else None
+
+
+def _variance(values: list[float]) -> float | None:
+    """Of a handful of values, for which NumPy would take ten times as long."""
+    if not values:
+        return None
+    mean = sum(values) / len(values)
+    return sum((value - mean) ** 2 for value in values) / len(values)
 
 
 def _dominant(emotions: dict[str, float] | None) -> Emotion | None:
@@ -280,5 +291,6 @@ def _transition_type(a: Segment, b: Segment, change: float) -> TransitionType:
 
 def _peaks(values: Floats) -> tuple[int, ...]:
     """Indices of the inner values that stand out above both neighbours."""
-    inner, before, after = values[1:-1], values[:-2], values[2:]
-    return tuple((np.flatnonzero((inner - before >= PROMINENCE) & (inner - after >= PROMINENCE)) + 1).tolist())
+    v = values.tolist()  # a handful, as above
+    inner = range(1, len(v) - 1)
+    return tuple(i for i in inner if v[i] - v[i - 1] >= PROMINENCE and v[i] - v[i + 1] >= PROMINENCE)

@@ -51,7 +51,9 @@ def is_english(text: str) -> bool:
     if not text.isascii() and _mostly_other_script(words):
         return False
     distinct = set(words)
-    foreign = len(distinct & _FOREIGN) + sum(not word.isascii() for word in distinct - _FOREIGN)
+    foreign = len(distinct & _FOREIGN)
+    if not text.isascii():
+        foreign += sum(not word.isascii() for word in distinct - _FOREIGN)
     return foreign <= len(distinct & _ENGLISH) or len(words) < _MIN_WORDS
 
 

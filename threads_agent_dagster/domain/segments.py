@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 from threads_agent_dagster.domain.social_text import FACES
+
+Part = TypeVar("Part")
 
 MIN_SEGMENTS = 3  # a shape needs a beginning, a middle and an end
 MAX_SEGMENTS = 7  # more sentences than this are grouped
@@ -55,17 +58,14 @@ def _goes_on(text: str, boundary: re.Match[str]) -> bool:
 
 def segments(text: str) -> list[str]:
     """The parts of a text whose scores form its arc; consecutive repetitions count once."""
-    paragraphs = _distinct([part for part in map(_clean, _BLANK_LINE.split(text.strip())) if part])
-    if len(paragraphs) >= MIN_SEGMENTS:
-        return _grouped(paragraphs, MAX_PARAGRAPHS)
-    return _grouped(_distinct([sentence for part in paragraphs for sentence in sentences(part)]), MAX_SEGMENTS)
+    paragraphs = _distinct([_distinct(sentences(part)) for part in _BLANK_LINE.split(text.strip())])
+    whole = _distinct([" ".join(paragraph) for paragraph in paragraphs if paragraph])
+    if len(whole) >= MIN_SEGMENTS:
+        return _grouped(whole, MAX_PARAGRAPHS)
+    return _grouped(_distinct([sentence for paragraph in paragraphs for sentence in paragraph]), MAX_SEGMENTS)
 
 
-def _clean(paragraph: str) -> str:
-    return " ".join(_distinct(sentences(paragraph)))
-
-
-def _distinct(parts: Sequence[str]) -> list[str]:
+def _distinct(parts: Sequence[Part]) -> list[Part]:
     return [part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1]]
 
 
