@@ -86,6 +86,18 @@ def test_lines_are_sentences_where_there_are_no_paragraphs() -> None:
     assert segments("what a day\nit rained\r\n\nbut we won") == ["what a day", "it rained", "but we won"]
 
 
+def test_a_wrapped_line_goes_on() -> None:
+    wrapped = (
+        "The daemon is a singleton now, because two of them launch\neverything twice. It waits.\nSo does\nthe next."
+    )
+    assert sentences(wrapped) == [
+        "The daemon is a singleton now, because two of them launch everything twice.",
+        "It waits.",
+        "So does",
+        "the next",
+    ]
+
+
 def test_repeated_paragraphs_count_once() -> None:
     assert segments("One. Two.\n\nOne.  Two.\n\nThree.") == ["One.", "Two.", "Three."]
 

@@ -17,7 +17,7 @@ from threads_agent_dagster.domain.hooks import quick_version, rank_quickly
 from threads_agent_dagster.domain.segments import sentences
 from threads_agent_dagster.errors import InvalidInput
 
-GENERATOR: Final = "composer@2"
+GENERATOR: Final = "composer@3"
 HOOK_LIMIT: Final = 120  # characters, so that the hook survives the fold of a feed
 BODY_SENTENCES: Final = 6
 

@@ -22,19 +22,27 @@ _ABBREVIATION = re.compile(
 )
 _NUMBER = (" No.", " no.")  # an abbreviation only before a figure
 _LONGEST_ABBREVIATION = 8
+_WRAPPED_AT_LEAST = 50  # characters of a line whose end may be no more than the editor's margin
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text in order; line breaks end a sentence too, as people write posts in lines."""
+    """The sentences of a text in order. People write posts in lines, so a line break ends a sentence too.
+
+    Unless the line is long and the next one goes on with a small letter: then it was wrapped, as commit messages are.
+    """
     found, start = [], 0
     for boundary in _BOUNDARY.finditer(text):
         if _goes_on(text, boundary):
             continue
         end = _end_with_faces(text, boundary)
-        found.append(text[start:end].strip())
+        found.append(_in_one_line(text[start:end]))
         start = end
-    found.append(text[start:].strip())
+    found.append(_in_one_line(text[start:]))
     return [sentence for sentence in found if any(map(str.isalnum, sentence)) or not sentence.isascii()]
+
+
+def _in_one_line(sentence: str) -> str:
+    return sentence.strip().replace("\r\n", " ").replace("\n", " ")
 
 
 def _end_with_faces(text: str, boundary: re.Match[str]) -> int:
@@ -44,8 +52,11 @@ def _end_with_faces(text: str, boundary: re.Match[str]) -> int:
 
 
 def _goes_on(text: str, boundary: re.Match[str]) -> bool:
-    """Whether the sentence continues behind the mark: an abbreviation, or an ellipsis before a small letter."""
+    """Whether the sentence continues: behind an abbreviation, an ellipsis or a wrapped line."""
     mark = boundary[1]
+    if boundary[0] == "\n":
+        line = boundary.start() - (text.rfind("\n", 0, boundary.start()) + 1)
+        return line >= _WRAPPED_AT_LEAST and text[boundary.end() : boundary.end() + 1].islower()
     if mark == ".":
         end = boundary.end(1)
         before = text[max(0, end - _LONGEST_ABBREVIATION) : end]
