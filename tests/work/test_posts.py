@@ -38,7 +38,7 @@ def test_a_task_becomes_one_post_with_its_origin(engine: Engine) -> None:
     assert (post.task_id, post.run_id, post.code_version) == (task_id, "run-1", posts.CODE_VERSION)
     assert "We shipped it" in post.hook
     assert post.body == "First it failed.\n\nThen it worked."
-    assert post.generator == "composer@2"
+    assert post.generator == "composer@3"
     (task,) = _all(engine, "SELECT * FROM tasks")
     assert (task.status, task.retry_count) == ("completed", 1)
     assert task.created_at <= task.started_at <= task.completed_at
