@@ -108,11 +108,15 @@ def thompson_pick(rng: np.random.Generator, successes: NDArray[np.int64], impres
 
     On the square-root scale a posterior's deviation is at most 0.5 / sqrt(n), so a few roots find those arms.
     """
-    centre, width = np.sqrt(successes.astype(np.float32) + 1), np.sqrt(impressions.astype(np.float32) + 2)
-    contenders = (centre + CONTENDS >= ((centre - CONTENDS) / width).max() * width).nonzero()[0]
+    low, width = successes.astype(np.float32), impressions.astype(np.float32)
+    np.sqrt(low + 1, out=low)
+    np.sqrt(width + 2, out=width)
+    low -= CONTENDS
+    width *= (low / width).max()  # now what a root must reach, CONTENDS above its centre
+    contenders = (low + 2 * CONTENDS >= width).nonzero()[0]
     x, n = successes[contenders], impressions[contenders]
-    gain, rest = rng.standard_gamma(np.stack([x + 1.0, n - x + 1.0]))  # a Beta draw is a share of two Gamma draws
-    return int(contenders[(gain / (gain + rest)).argmax()])
+    gain, rest = rng.standard_gamma(np.concatenate([x + 1.0, n - x + 1.0])).reshape(2, -1)
+    return int(contenders[(gain / (gain + rest)).argmax()])  # a Beta draw is a share of two Gamma draws
 
 
 def ucb1_scores(successes: ArrayLike, impressions: ArrayLike) -> Floats:
