@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, RowMapping
 
 from threads_agent_dagster.api.bodies import Out
 from threads_agent_dagster.domain.portfolio_csv import BYTE_ORDER_MARK, FORMULA_STARTS
 
 Format = Literal["csv", "json"]
-Read = Callable[[Connection], Iterable[Mapping[str, Any]]]
+Read = Callable[[Connection], Iterable[RowMapping]]
 
 
 def streamed(
