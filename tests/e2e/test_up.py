@@ -1,6 +1,6 @@
 """`threads-agent up` by an ordinary user: on data of every age, beside another one, killed, in the background.
 
-Real platforms start here three times; that is what the file costs.
+Real platforms start here four times; that is what the file costs.
 """
 
 from __future__ import annotations
@@ -273,3 +273,12 @@ def test_taken_ports_are_named_with_their_holder_and_the_way_out(person: Person)
     assert f"port {port} is taken by " in text
     assert "set THREADS_AGENT_DASH_PORT; or let `--ports auto` choose free ones" in text
     assert marked(f"{person.data.key}/") == []
+
+
+def test_dagsters_own_launcher_executes_the_runs_where_that_is_set(person: Person) -> None:
+    """They are children of the code server, which is ours in either case."""
+    code, told = person.run("up", "--detach", "--ports", "auto", THREADS_AGENT_RUN_LAUNCHER="default")
+    assert code == 0, told
+    assert "run-host" not in {service["name"] for service in person.status()["services"]}
+    assert person.run("task", "add", "what we shipped")[0] == 0
+    _until("the post", lambda: '"status": "completed"' in person.run("task", "show", "1")[1])
