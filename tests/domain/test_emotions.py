@@ -87,14 +87,12 @@ def test_lines_are_sentences_where_there_are_no_paragraphs() -> None:
 
 
 def test_a_wrapped_line_goes_on() -> None:
-    wrapped = (
-        "The daemon is a singleton now, because two of them launch\neverything twice. It waits.\nSo does\nthe next."
-    )
+    wrapped = "The daemon is a singleton, because two of them launch every run\ntwice. It waits.\nSo does\nthe next."
     assert sentences(wrapped) == [
-        "The daemon is a singleton now, because two of them launch everything twice.",
+        "The daemon is a singleton, because two of them launch every run twice.",
         "It waits.",
         "So does",
-        "the next",
+        "the next.",
     ]
 
 
