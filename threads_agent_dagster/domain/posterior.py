@@ -97,6 +97,8 @@ def _by_quantiles(a: Floats, b: Floats) -> tuple[Floats, float]:
 def _products(below: Floats) -> tuple[Floats, Floats]:
     """For every arm the product over the other arms (rows, arms, nodes), and the product over all (rows, nodes)."""
     arms = below.shape[1]
+    if arms == 2:
+        return below[:, ::-1], below[:, 0] * below[:, 1]
     before, after = np.ones_like(below), np.ones_like(below)
     for arm in range(1, arms):
         np.multiply(before[:, arm - 1], below[:, arm - 1], out=before[:, arm])

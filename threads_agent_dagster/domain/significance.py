@@ -19,20 +19,27 @@ def equal_rates_p_value(successes: ArrayLike, impressions: ArrayLike) -> Floats:
     Pearson's chi-square over all arms (for two arms the pooled two-proportion z test). Where a cell expects fewer than
     5, exact: each arm against the rest by its hypergeometric distribution, Bonferroni over the arms.
     """
-    from scipy.special import chdtrc
-
     x, n = np.asarray(successes, dtype=float), np.asarray(impressions, dtype=float)
     arms, all_x, all_n = (n > 0).sum(axis=-1), x.sum(axis=-1, keepdims=True), n.sum(axis=-1, keepdims=True)
     rate = np.divide(all_x, all_n, out=np.zeros_like(all_n), where=all_n > 0)
     expected = n * rate
     variance = expected * (1 - rate)
     squares = np.divide((x - expected) ** 2, variance, out=np.zeros_like(n), where=variance > 0)
-    p = np.where(arms > 1, chdtrc(np.maximum(arms - 1, 1), squares.sum(axis=-1)), 1.0)
+    p = np.where(arms > 1, _chi_square_tail(np.maximum(arms - 1, 1), squares.sum(axis=-1)), 1.0)
     rarest = np.where(n > 0, n * np.minimum(rate, 1 - rate), np.inf).min(axis=-1)
     sparse = (arms > 1) & (rarest < COCHRAN)
     if sparse.any():
         p[sparse] = _exact_equal_rates(x[sparse], n[sparse], arms[sparse])
     return p
+
+
+def _chi_square_tail(degrees: NDArray[np.int64], statistic: Floats) -> Floats:
+    """The chance of at least `statistic`; with one degree of freedom it is the normal's, which takes far less time."""
+    from scipy.special import chdtrc, erfc
+
+    normal = erfc(np.sqrt(statistic / 2))
+    several = degrees > 1
+    return np.asarray(np.where(several, chdtrc(degrees, statistic), normal) if several.any() else normal, dtype=float)
 
 
 def _exact_equal_rates(x: Floats, n: Floats, arms: NDArray[np.int64]) -> Floats:
@@ -77,15 +84,13 @@ def sample_ratio_p_value(impressions: ArrayLike, weights: ArrayLike | None = Non
 
     Pearson's chi-square; where an arm expects fewer than 5 impressions, exact binomial per arm with Bonferroni.
     """
-    from scipy.special import chdtrc
-
     n = np.asarray(impressions, dtype=float)
     share = np.ones(n.shape[-1]) if weights is None else np.asarray(weights, dtype=float)
     share = np.broadcast_to(share / share.sum(axis=-1, keepdims=True), n.shape)
     expected = n.sum(axis=-1, keepdims=True) * share
     squares = np.divide((n - expected) ** 2, expected, out=np.zeros_like(n), where=expected > 0)
     arms = (share > 0).sum(axis=-1)
-    p = np.where(arms > 1, chdtrc(np.maximum(arms - 1, 1), squares.sum(axis=-1)), 1.0)
+    p = np.where(arms > 1, _chi_square_tail(np.maximum(arms - 1, 1), squares.sum(axis=-1)), 1.0)
     sparse = (arms > 1) & (np.where(share > 0, expected, np.inf).min(axis=-1) < COCHRAN)
     if sparse.any():
         p[sparse] = _exact_sample_ratio(n[sparse], share[sparse], arms[sparse])

@@ -17,7 +17,7 @@ from threads_agent_dagster.errors import Conflict, InvalidInput, NotFound
 from threads_agent_dagster.work.drain import Failure, Job, Origin
 
 ASSET = "experiment_verdicts"
-CODE_VERSION = "1"  # raise it when the same input gives other rows: history is then stale
+CODE_VERSION = "2"  # raise it when the same input gives other rows: history is then stale
 BATCH = 200
 _SHOWN = (
     "experiment_id", "plan_hash", "input_version", "test", "prior", "n", "verdict", "reason", "rule", "variant_id",
