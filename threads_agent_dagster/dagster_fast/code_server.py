@@ -1,7 +1,7 @@
 """Dagster's code server on definitions that are imported before it is asked for.
 
 `dagster code-server start` imports Dagster in one process and, with the definitions, in a second one: on two busy cores
-that takes half a minute, in which no sensor ticks. Here one process does both. `Reload` in Dagster's UI ends it
+that takes long, and meanwhile no sensor ticks. Here one process does both. `Reload` in Dagster's UI ends it
 when files have changed since; whoever supervises it starts the next, which loads them.
 """
 

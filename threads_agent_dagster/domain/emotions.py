@@ -253,7 +253,7 @@ def _mean(names: Sequence[str], rows: Floats) -> dict[str, float] | None:
 
 
 def _variance(values: list[float]) -> float | None:
-    """Of a handful of values, for which NumPy would take ten times as long."""
+    """Of a handful of values, for which calling NumPy costs more than the sums."""
     if not values:
         return None
     mean = sum(values) / len(values)

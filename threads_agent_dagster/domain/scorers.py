@@ -66,7 +66,7 @@ def single_words(plain: str) -> list[str]:
     """
     plain = plain.lower().replace("’", "'")
     found = _WORD_OR_MARK.findall(plain)
-    if "n't" not in plain and _NEGATIONS.isdisjoint(found):  # most texts, at a third of the cost
+    if "n't" not in plain and _NEGATIONS.isdisjoint(found):  # as in most texts
         return [word for word in found if word not in _PAUSES]
     words = []
     negated = 0  # how many of the next words the last negation reaches
