@@ -64,6 +64,8 @@ def test_wrong_lines_are_named_and_the_good_experiments_answered() -> None:
     [
         ("", "line 1: the header lacks experiment_id, variant_id, impressions, successes"),
         ("experiment_id,variant_id,clicks\n", "line 1: the header lacks impressions, successes"),
+        ("\n" + HEADER, "line 1: the header lacks experiment_id, variant_id, impressions, successes"),
+        ('"' + HEADER, "line 1: unexpected end of data"),
     ],
 )
 def test_without_a_header_nothing_is_answered(text: str, complaint: str) -> None:
@@ -77,6 +79,32 @@ def test_bytes_that_are_not_text_are_named() -> None:
 
 def test_a_header_alone_is_an_empty_answer() -> None:
     assert analyze(HEADER) == ([], "", 0)
+
+
+def test_ids_may_hold_anything_but_a_line_feed() -> None:
+    odd = ["a,b", 'say "hi"', "line\u2028separator", "next\x85line", "form\x0cfeed", "\N{GRINNING FACE}", "=1+1"]
+    quoted = ['"' + name.replace('"', '""') + '"' for name in odd]
+    text = HEADER + "".join(f"{name},{arm},100,{i}\n" for name in quoted for i, arm in enumerate(quoted))
+    answers, errors, code = analyze("\ufeff" + text.replace("\n", "\r\n"))
+    assert (errors, code) == ("", 0)
+    assert [answer["experiment_id"] for answer in answers] == odd
+    assert [variant["variant_id"] for variant in answers[0]["variants"]] == odd
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("e,a,1000000000001,1", "line 2: impressions: 1000000000001 is more than 1000000000000"),
+        ("e,a,nan,1", "line 2: impressions: 'nan' is not a whole number of 0 or more"),
+        ("e,a,\u0661\u0660,1", "line 2: impressions: '\u0661\u0660' is not a whole number of 0 or more"),
+        ("e,a," + "9" * 5000 + ",1", "line 2: impressions: " + "9" * 40 + " is more than 1000000000000"),
+        ("e,a,10,1e0", "line 2: successes: '1e0' is not a whole number of 0 or more"),
+    ],
+)
+def test_counts_that_are_none_are_named(line: str, complaint: str) -> None:
+    answers, errors, code = analyze(f"{HEADER}{line}\n")
+    assert (answers, code) == ([], 1)
+    assert errors.startswith(complaint)
 
 
 def test_nothing_measured_is_null_and_p_values_are_never_null() -> None:

@@ -47,6 +47,7 @@ def test_a_variant_without_impressions_is_missing_not_zero() -> None:
         ([1000], [1220], "successes"),
         ([10.5], [1], "impressions"),
         ([10], [float("nan")], "successes"),
+        ([10**12 + 1], [1], "impressions"),
         (["ten"], [1], "impressions"),
         ([10, 10], [1], "successes"),
     ],

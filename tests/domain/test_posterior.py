@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betaln
+from scipy.stats import norm
 
+from threads_agent_dagster.domain import sequential
+from threads_agent_dagster.domain.experiments import LARGEST
 from threads_agent_dagster.domain.posterior import best_arm
 
 
@@ -53,3 +56,13 @@ def test_experiments_do_not_influence_each_other() -> None:
     x, n = np.array([[5, 9], [0, 0], [400, 440]]), np.array([[100, 100], [1, 9], [5000, 5100]])
     together = best_arm(x, n)[0]
     assert np.array_equal(together, np.vstack([best_arm(a, b)[0] for a, b in zip(x, n, strict=True)]))
+
+
+@pytest.mark.parametrize("rate", [0.015, 0.5, 0.999])
+def test_the_largest_counts_keep_their_digits(rate: float) -> None:
+    n = LARGEST
+    deviation = np.sqrt(n * rate * (1 - rate))
+    x = np.array([round(n * rate), round(n * rate + deviation)])
+    p_best, _ = best_arm(x, [n, n])
+    assert p_best[1] == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=1e-3)  # posteriors are normal by then
+    assert sequential.always_valid_p_value(x, [n, n]) == 1.0

@@ -149,11 +149,14 @@ def _visible_within(
 def _read(data: bytes) -> tuple[list[Experiment], list[str]]:
     """The experiments without a wrong line, in the order of their first line, and what is wrong with the others."""
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        lines = data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         before = data[: error.start].count(b"\n")
         return [], [f"line {before + 1}: not UTF-8"]
-    header = [name.strip() for name in _fields(lines[0])] if lines else []
+    try:
+        header = [name.strip() for name in _fields(lines[0])]
+    except InvalidInput as error:
+        return [], [f"line 1: {error}"]
     if missing := [column for column in COLUMNS if column not in header]:
         return [], [f"line 1: the header lacks {', '.join(missing)}"]
     experiments: dict[str, Experiment] = {}
@@ -171,7 +174,7 @@ def _read(data: bytes) -> tuple[list[Experiment], list[str]]:
 def _fields(line: str) -> list[str]:
     """Every line is read by itself, so that an open quote spoils no more than its own line."""
     try:
-        return next(csv.reader([line], strict=True))
+        return next(csv.reader([line], strict=True), [])
     except csv.Error as error:
         raise InvalidInput(str(error)) from None
 
@@ -186,8 +189,10 @@ def _add(experiments: dict[str, Experiment], header: list[str], line: str) -> No
     was_broken, experiment.broken = experiment.broken, True  # until the line has proved right
     if len(values) != len(header):
         raise InvalidInput(f"{len(values)} values for {len(header)} columns")
-    if not row["variant_id"] or row["variant_id"] in experiment.variant_ids:
-        raise InvalidInput(f"{row['variant_id']!r} is empty or repeated in experiment {name!r}", "variant_id")
+    if not row["variant_id"]:
+        raise InvalidInput("is empty", "variant_id")
+    if row["variant_id"] in experiment.variant_ids:
+        raise InvalidInput(f"{row['variant_id']!r} stands twice in experiment {name!r}", "variant_id")
     impressions, successes = (_count(row, column) for column in ("impressions", "successes"))
     if successes > impressions:
         raise InvalidInput(f"{successes} is more than the {impressions} impressions", "successes")
@@ -200,8 +205,12 @@ def _add(experiments: dict[str, Experiment], header: list[str], line: str) -> No
 
 def _count(row: dict[str, str], column: str) -> int:
     text = row[column]
-    if not (text.isascii() and text.isdigit()) or len(text) > 15:
+    from threads_agent_dagster.domain.experiments import LARGEST
+
+    if not (text.isascii() and text.isdigit()):
         raise InvalidInput(f"{text!r} is not a whole number of 0 or more", column)
+    if len(text) > len(str(LARGEST)) or int(text) > LARGEST:
+        raise InvalidInput(f"{text[:40]} is more than {LARGEST}, beyond which statistics lose their digits", column)
     return int(text)
 
 
@@ -259,8 +268,7 @@ def _answers_alike(
                 "srm_p": _number(analysis.srm_p[row]),
                 "verdict": verdict.verdict,
                 "reason": f"{verdict.reason} ({verdict.rule})",
-            },
-            ensure_ascii=False,
+            }
         )
 
 
