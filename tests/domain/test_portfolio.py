@@ -14,10 +14,11 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from pypdf import PdfReader
@@ -27,7 +28,9 @@ from threads_agent_dagster.domain.portfolio import Portfolio, assemble, figures,
 from threads_agent_dagster.domain.portfolio_csv import from_csv, to_csv
 from threads_agent_dagster.domain.portfolio_html import html, web
 from threads_agent_dagster.domain.portfolio_manifest import (
+    CANONICAL,
     Check,
+    canonical,
     check_files,
     check_items,
     check_seal,
@@ -446,7 +449,7 @@ def test_csv_holds_the_figures_of_the_table_and_reads_back_whole() -> None:
     shown = made(*FULL)
     documents, whole = from_csv(to_csv(shown))
     assert documents == item_documents(shown)
-    assert whole == manifest(shown)["portfolio_sha256"]
+    assert whole == json.loads(manifest(shown))["portfolio_sha256"]
     for one, document in zip(FULL, documents, strict=True):
         assert (one["impact_score"], one["time_saved_hours"]) == (
             document["impact_score"],
@@ -487,7 +490,7 @@ def test_a_post_stays_within_the_limit_and_starts_with_the_strongest() -> None:
     post = linkedin(made(*rows)).decode()
     assert LINKEDIN_LIMIT - 300 < units(post) <= LINKEDIN_LIMIT
     assert re.findall(r"• (\d+) ", post)[:3] == ["99", "98", "97"]
-    assert manifest(made(*rows))["portfolio_sha256"] in post
+    assert json.loads(manifest(made(*rows)))["portfolio_sha256"] in post
 
 
 def test_a_post_says_what_is_claimed() -> None:
@@ -596,6 +599,27 @@ def test_an_achievement_that_was_added_or_taken_away_is_found() -> None:
     whole = portfolio_sha256(document["content_sha256"] for document in documents)
     for others in (documents[1:], [*documents, documents[0]], documents[::-1]):
         assert held(check_items(others, whole))["none was added or taken away"] is False
+
+
+@given(
+    st.text(st.characters()), st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**80), 2**80), st.none()
+)
+@settings(max_examples=200)
+@example("half of a pair \ud83d, a \x7f, and 1e5", 1e-5, 2**70, None)
+@example("3e-5,", 1e16, 0, None)
+@example("", 9.5e-5, 0, None)
+def test_canonical_json_is_python_s_byte_for_byte(text: str, real: float, whole: int, nothing: None) -> None:
+    rules = [{"name": text, "input": one, "weight": real, "points": whole} for one in (text, real, whole, nothing)]
+    other = [{"name": text, "points": 1, "because": text}]
+    claims = [{**CLAIM, "quote": text, "amount": real}]
+    document = made(row(impact_rules=rules, complexity_rules=other)).items[0].to_document()
+    document |= {"title": text, "claims": claims, "skills": [text], "impact_score": real}
+    assert canonical(document) == CANONICAL.encode(document)
+
+
+@pytest.mark.parametrize("url", ["https://a.example", "https://a.example/", "http://a-b.example/~c//d/../e.f/g_h-i"])
+def test_a_plain_address_is_the_link_that_the_parser_gives(url: str) -> None:
+    assert link(url) == urlsplit(url).geturl() == url
 
 
 def test_files_beside_the_manifest_are_checked() -> None:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from threads_agent_dagster.domain.portfolio import Item, Portfolio
 from threads_agent_dagster.domain.portfolio_manifest import item_documents, portfolio_sha256
 from threads_agent_dagster.errors import InvalidInput
@@ -15,7 +17,6 @@ from threads_agent_dagster.errors import InvalidInput
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel takes UTF-8 for the local code page
 # What a spreadsheet may take for a formula is marked as text by an apostrophe; one that was there is doubled.
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'")
-AS_JSON: Final = json.JSONEncoder(allow_nan=False)
 COLUMNS: Final = (*Item.__dataclass_fields__, "content_sha256", "portfolio_sha256")
 
 _READ: Final[Mapping[str, Callable[[str], object]]] = {
@@ -35,21 +36,19 @@ def to_csv(portfolio: Portfolio) -> bytes:
     """Each row ends with its hash and with the hash over all rows."""
     documents = item_documents(portfolio)
     whole = portfolio_sha256(document["content_sha256"] for document in documents)
-    buffer = io.StringIO()
-    buffer.write(BYTE_ORDER_MARK)
-    writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in document.values()] + [whole] for document in documents)
-    return buffer.getvalue().encode()
+    lines = [",".join([*map(_cell, document.values()), _cell(whole)]) for document in documents]
+    return "\r\n".join([BYTE_ORDER_MARK + ",".join(map(_cell, COLUMNS)), *lines, ""]).encode()
 
 
-def _cell(value: object) -> str | int | float:
+def _cell(value: object) -> str:
+    """Quoted unless it is a number: `csv.writer`, which goes by the character, took a quarter of an export."""
     if value is None:
-        return ""
+        return '""'
     if isinstance(value, int | float):
-        return value
-    text = value if isinstance(value, str) else AS_JSON.encode(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+        return repr(value)
+    text = value if isinstance(value, str) else to_json(value).decode()
+    quoted = text.replace('"', '""')
+    return f'"\'{quoted}"' if text.startswith(FORMULA_STARTS) else f'"{quoted}"'
 
 
 def from_csv(body: bytes) -> tuple[list[dict[str, Any]], str]:

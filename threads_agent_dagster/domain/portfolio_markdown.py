@@ -24,7 +24,8 @@ from threads_agent_dagster.domain.portfolio_text import shortened
 LINKEDIN_LIMIT: Final = 3_000  # characters of a post, counted as LinkedIn's editor does: in UTF-16 units
 POST_TITLE_LIMIT: Final = 160
 
-_MARKS: Final = re.compile(r"[\\`*_\[\]<>&|~#!$@{}^]|(?<=[A-Za-z]):(?=//)|(?i:(?<=www))\.")
+_MARKS: Final = re.compile(r"[\\`*_\[\]<>&|~#!$@{}^]")
+_ADDRESS: Final = re.compile(r"(?<=[A-Za-z]):(?=//)|(?i:(?<=www))\.")
 _STARTS_LIST: Final = re.compile(r"^(\d*)([-+=.)])")
 
 
@@ -42,7 +43,14 @@ def markdown(portfolio: Portfolio) -> bytes:
 
 def escaped(text: str) -> str:
     """The text as Markdown that says exactly it, in a heading or a paragraph: no markup, no link, no HTML."""
-    return _STARTS_LIST.sub(r"\1\\\2", _MARKS.sub(lambda mark: f"\\{mark[0]}", text))
+    plain = _MARKS.sub(_backslashed, text)
+    if "://" in plain or "www." in plain.lower():
+        plain = _ADDRESS.sub(_backslashed, plain)
+    return _STARTS_LIST.sub(r"\1\\\2", plain)
+
+
+def _backslashed(mark: re.Match[str]) -> str:
+    return f"\\{mark[0]}"
 
 
 def _comment(portfolio: Portfolio) -> str:
