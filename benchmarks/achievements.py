@@ -26,6 +26,7 @@ from benchmarks.harness import Limit, Row, Size, alternate, compare, cpu_seconds
 from threads_agent_dagster.api.apps import create_app
 from threads_agent_dagster.db import migrate
 from threads_agent_dagster.db.engine import libpq_url, make_engine
+from threads_agent_dagster.db.tables import ACHIEVEMENT_WORDS
 from threads_agent_dagster.domain.embeddings import DIMENSIONS
 from threads_agent_dagster.domain.themes import find_themes
 from threads_agent_dagster.settings import Settings
@@ -61,6 +62,7 @@ VALUE = {
 PAGE = """SELECT id, title, category, source_type, source_url, repository, author_name, started_at, completed_at,
     duration_hours, impact_score, complexity_score, time_saved_hours, performance_improvement_pct, portfolio_ready,
     portfolio_section, display_priority FROM achievements WHERE deleted_at IS NULL"""
+NEWEST = "ORDER BY completed_at DESC, id DESC LIMIT 101"
 STATS = (
     f"""SELECT count(*), avg(impact_score), max(impact_score), sum(time_saved_hours),
         count(*) FILTER (WHERE portfolio_ready), min(completed_at), max(completed_at)
@@ -156,24 +158,27 @@ class Asked:
     ids: bool = True
 
 
+def _searched(*words: str) -> tuple[str, list[str]]:
+    conditions = "".join(f" AND ({ACHIEVEMENT_WORDS}) ILIKE %s" for _ in words)
+    return f"{PAGE}{conditions} {NEWEST}", [f"%{word}%" for word in words]
+
+
 def _asked(client: TestClient, bare: psycopg.Connection[Any], rows: int) -> list[Asked]:
     deep = max(1, rows // 100 - 2)
     page = client.get(f"/achievements/?per_page=100&page={deep}").json()
     last = page["items"][-1]
     middle, vector = bare.execute(MIDDLE, [rows // 2]).fetchone() or (0, "")
-    newest = "ORDER BY completed_at DESC, id DESC LIMIT 101"
     return [
-        Asked("newest 100", "/achievements/?per_page=100", [(f"{PAGE} {newest}", [])]),
+        Asked("newest 100", "/achievements/?per_page=100", [(f"{PAGE} {NEWEST}", [])]),
         Asked("the last 100 by number", f"/achievements/?per_page=100&page={deep + 1}",
-              [(f"{PAGE} {newest} OFFSET {deep * 100}", [])]),
+              [(f"{PAGE} {NEWEST} OFFSET {deep * 100}", [])]),
         Asked("the last 100 by cursor", f"/achievements/?per_page=100&cursor={page['next']}",
-              [(f"{PAGE} AND (completed_at, id) < (%s, %s) {newest}", [last["completed_at"], last["id"]])]),
+              [(f"{PAGE} AND (completed_at, id) < (%s, %s) {NEWEST}", [last["completed_at"], last["id"]])]),
         Asked("the best of a category", "/achievements/?per_page=100&category=feature&sort=-impact_score",
               [(f"{PAGE} AND category = 'feature' ORDER BY impact_score DESC, id DESC LIMIT 101", [])]),
-        Asked("text search, 111 rows found", "/achievements/?per_page=100&q=part+777",
-              [(f"{PAGE} AND (title ILIKE %s OR description ILIKE %s) {newest}", ["%part 777%"] * 2)]),
+        Asked("text search, 280 rows found", "/achievements/?per_page=100&q=part+777", [_searched("part", "777")]),
         Asked("text search, none found", "/achievements/?per_page=100&q=no+such+words",
-              [(f"{PAGE} AND (title ILIKE %s OR description ILIKE %s) {newest}", ["%no such words%"] * 2)]),
+              [_searched("no", "such", "words")]),
         Asked("statistics of mine", "/portfolio/stats", [(statement, []) for statement in STATS], ids=False),
         Asked("impact of mine", "/analytics/impact", [(STATS[2], []), (DISTRIBUTION, [])], ids=False),
         Asked("timeline of mine by month", "/analytics/timeline", [(TIMELINE, [])], ids=False),

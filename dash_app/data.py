@@ -55,6 +55,7 @@ from dash_app.rows import (
     Verdict,
 )
 from threads_agent_dagster.db import embeddings, hooks, identities, metrics, portfolio, verdicts
+from threads_agent_dagster.db.achievements import holds_words
 from threads_agent_dagster.db.tables import (
     achievement_theme_members,
     achievement_themes,
@@ -262,8 +263,7 @@ def _achievements(asked: Mapping[str, str]) -> Select[Any]:
     whose = text(identities.WHOSE).bindparams(author=None, everyone=asked.get("who") == EVERYONE)
     statement = select(achievements, _AUTHOR.label("author")).where(columns.deleted_at.is_(None), whose)
     if words := asked.get("q"):
-        searched = (columns.title, columns.repository, _AUTHOR)
-        statement = statement.where(or_(*(column.icontains(words, autoescape=True) for column in searched)))
+        statement = statement.where(holds_words(words))
     if category := asked.get("category"):
         statement = statement.where(cast(columns.category, Text) == category)
     if (theme := asked.get("theme", "")).isdecimal() and len(theme) < 9:

@@ -57,7 +57,7 @@ def source_name(source_type: str) -> str:
 def controls(view: View) -> Component:
     return html.Div(
         [
-            search_box(view.query, "Search title, repository, author"),
+            search_box(view.query, "Search words, repository, author"),
             choice("category", "Category", [(name, wording.sentence_case(name)) for name in CATEGORIES], view.query),
             choice("source", "Source", [(name, source_name(name)) for name in SOURCE_TYPES], view.query),
             choice("theme", "Theme", data.list_themes(view.engine), view.query),

@@ -41,6 +41,8 @@ def stored(engine: Engine) -> list[dict[str, Any]]:
             "completed_at": None if number > 4 else START + timedelta(days=number),
             "impact_score": None if number == 6 else float(number // 2 * 10),
             "portfolio_ready": number == 2,
+            "repository": "acme/app" if number > 4 else None,
+            "author_email": "ada@example.org" if number == 5 else None,
             "deleted_at": None,
         }
         for number in range(7)
@@ -101,6 +103,11 @@ FILTERS = [
     ("q=100%25", [3]),
     ("q=%25", [3]),
     ("q=_chievement", []),
+    ("q=CHIEV 3", [3]),
+    ("q=of 3 100", [3]),
+    ("q=of it 4", []),
+    ("q=ada@ acme/app", [5]),
+    ("q=%20", [0, 1, 2, 3, 4, 5, 6]),
     ("category=bugfix&min_score=1", [2, 4]),
 ]
 
@@ -255,7 +262,7 @@ def test_an_edit_keeps_what_it_does_not_name(editor: TestClient, engine: Engine)
 def test_an_edited_derived_title_is_noted_so_that_scoring_keeps_it(
     editor: TestClient, stored: list[dict[str, Any]]
 ) -> None:
-    (item,) = editor.get("/achievements/?q=achievement 1").json()["items"]
+    (item,) = editor.get("/achievements/?q=achievement 4").json()["items"]
     edited = editor.put(f"/achievements/{item['id']}", json={"title": "Mine", "display_priority": 1}).json()
     assert edited["edited_fields"] == ["title"]
 

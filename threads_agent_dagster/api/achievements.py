@@ -47,6 +47,8 @@ Sort = Literal[
     "created_at", "-created_at", "display_priority", "-display_priority", "title", "-title",
 ]  # fmt: skip
 
+SEARCHED = "words that are all in the title, description, repository or author, in part and in any case"
+
 
 class Listed(Out):
     """An achievement as lists show it; scores are null until it was scored."""
@@ -166,7 +168,7 @@ async def _filter(
     min_score: Score | None = None,
     max_score: Score | None = None,
     portfolio_ready: bool | None = None,
-    q: Annotated[SearchText | None, Query(description="part of the title or the description")] = None,
+    q: Annotated[SearchText | None, Query(description=SEARCHED)] = None,
     theme: Annotated[SmallId | None, Query(description="an id of /analytics/themes")] = None,
 ) -> db.Filter:
     return db.Filter(category, source, since, until, min_score, max_score, portfolio_ready, q, theme)

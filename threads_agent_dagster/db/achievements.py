@@ -13,19 +13,22 @@ from sqlalchemy import (
     Connection,
     Row,
     RowMapping,
+    Text,
+    and_,
     bindparam,
     insert,
+    literal_column,
     not_,
-    or_,
     select,
     text,
+    true,
     update,
 )
 
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
 from threads_agent_dagster.db.pages import Order, Window, read
 from threads_agent_dagster.db.pending import REMARK
-from threads_agent_dagster.db.tables import achievement_theme_members, achievements
+from threads_agent_dagster.db.tables import ACHIEVEMENT_WORDS, achievement_theme_members, achievements
 from threads_agent_dagster.domain.changes import Change
 
 
@@ -320,6 +323,17 @@ class Filter:
     theme: int | None = None
 
 
+_WORDS: Final = literal_column(f"({ACHIEVEMENT_WORDS})", Text)
+
+
+def holds_words(searched: str) -> ColumnElement[bool]:
+    """Whether title, description, repository and author hold each of the words, in part and in any case.
+
+    idx_achievements_search finds words of three characters and more.
+    """
+    return and_(true(), *(_WORDS.icontains(word, autoescape=True) for word in searched.split()))
+
+
 def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
     column = achievements.c
     yield column.deleted_at.is_(None)
@@ -338,8 +352,7 @@ def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
     if wanted.portfolio_ready is not None:
         yield column.portfolio_ready == wanted.portfolio_ready
     if wanted.text is not None:
-        found = (part.icontains(wanted.text, autoescape=True) for part in (column.title, column.description))
-        yield or_(*found)
+        yield holds_words(wanted.text)
     if wanted.theme is not None:
         members = achievement_theme_members.c
         yield column.id.in_(select(members.achievement_id).where(members.theme_id == wanted.theme))

@@ -687,6 +687,10 @@ emotion_effects = Table(
 
 # Achievements.
 
+# Where the search looks. It is one expression, as the index knows it.
+_ALSO_SEARCHED = ("description", "repository", "author_name", "author_login", "author_email")
+ACHIEVEMENT_WORDS = " || ' ' || ".join(("title", *(f"coalesce({name}, '')" for name in _ALSO_SEARCHED)))
+
 achievements = Table(
     "achievements",
     metadata,
@@ -758,6 +762,7 @@ achievements = Table(
     Index("idx_achievements_push_id", "push_id", postgresql_where=text("push_id IS NOT NULL")),
     Index("idx_achievements_pull_request_id", "pull_request_id", postgresql_where=text("pull_request_id IS NOT NULL")),
     Index("idx_achievements_import_id", "import_id", postgresql_where=text("import_id IS NOT NULL")),
+    Index("idx_achievements_search", text(f"({ACHIEVEMENT_WORDS}) gin_trgm_ops"), postgresql_using="gin"),
 )
 
 portfolio = Table(
