@@ -217,6 +217,22 @@ def test_plain_cases_have_their_emotion_among_the_two_strongest(name: str, text:
     assert emotion in [EMOTIONS[column] for column in np.argsort(scores)[-2:]]
 
 
+@pytest.mark.parametrize(
+    ("text", "emotion"),
+    [
+        ("I loathe it", "disgust"),
+        ("He is fuming", "anger"),
+        ("A gloomy evening", "sadness"),
+        ("Pure horror", "fear"),
+        ("Such a cheerful dog", "joy"),
+        ("What a loyal man", "trust"),
+    ],
+)
+def test_words_that_its_labels_hardly_have_are_known_to_the_fast_scorer(text: str, emotion: Emotion) -> None:
+    scores = load_scorer("fast").score([NEUTRAL, text]).emotions[:, EMOTIONS.index(emotion)]
+    assert scores[1] > 2 * scores[0]
+
+
 # What people put behind a sentence that says nothing, and the emotion that it then has more of.
 TAGS = {
     "joy": "#blessed #happy #sohappy #bestdayever 😂 😍 🥳 🎉 😊",

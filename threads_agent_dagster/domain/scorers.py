@@ -34,10 +34,12 @@ _NEGATION_REACH: Final = 3
 _DOUBLED: Final = re.compile(r"([a-z])\1")
 
 # Raise the number when a model file or the plain words change: the numbers of stored rows are then of another version.
-_ACCURATE: Final = "goemotions-minilm@3"
-_FAST: Final = "goemotions-linear@3"
+_ACCURATE: Final = "goemotions-minilm@4"
+_FAST: Final = "goemotions-linear@4"
 
 OUTPUTS: Final = (*EMOTIONS, "positive", "negative")  # of the models
+VADER_SHARE: Final = 0.4  # of the compound; the rest is the model's opinion
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -153,7 +155,7 @@ class Encoder:
     session: Any  # onnxruntime.InferenceSession; the package ships no types
     head: NDArray[np.float32]
     bias: NDArray[np.float32]
-    members: NDArray[np.float32]  # which of the 28 labels mean which output
+    members: NDArray[np.float32]  # how much each of the 28 labels means each output
     valences: NDArray[np.float32]  # of the labels, -1 to 1
 
     def __call__(self, plain: Sequence[str]) -> Reading:
@@ -173,7 +175,10 @@ class Encoder:
 
 
 def any_of(logits: Floats, members: NDArray[Any]) -> Floats:
-    """Logit of "at least one of the members" for each column of `members`, the labels taken as independent."""
+    """Logit of "at least one of the members" for each column of `members`, the labels taken as independent.
+
+    A member by less than 1 counts as that much of a witness: its probability of being absent is raised to it.
+    """
     none = np.logaddexp(0, logits) @ members  # -log of the probability of none
     result: Floats = np.log(np.expm1(none))
     return result
@@ -209,7 +214,7 @@ class PackagedScorer:
         chances = 1 / (1 + np.exp(-(features @ self.mix + self.offset)))
         by_chance = chances[:, -2] - chances[:, -1]
         valence = next((reading.valence for reading in readings if reading.valence is not None), by_chance)
-        sentiment[:, -1] = np.clip((sentiment[:, -1] + valence) / 2, -1, 1)
+        sentiment[:, -1] = np.clip(VADER_SHARE * sentiment[:, -1] + (1 - VADER_SHARE) * valence, -1, 1)
         return chances[:, : len(EMOTIONS)], sentiment
 
 

@@ -2,14 +2,17 @@
 
 python -m threads_agent_dagster.training.emotions GOEMOTIONS_FOLDER STEP
 
-STEP is encoder, linear, fast, accurate (in this order: each needs the files of those before), `compare` or
-`report SCORER`.
+STEP is encoder, linear, fast, accurate (in this order: each needs the files of those before), `meanings` (writes anew
+what the encoder's labels mean, without training it), `compare` or `report SCORER`.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +26,11 @@ from threads_agent_dagster.domain.scorers import (
     LinearModel,
     Model,
     Polarity,
+    load_arrays,
     load_encoder,
     load_linear,
+    load_tokenizer,
+    single_words,
     words_and_pairs,
 )
 from threads_agent_dagster.domain.social_text import in_plain_words
@@ -35,6 +41,8 @@ MIN_TEXTS = 3  # a feature in fewer texts says more about those texts than about
 REGULARIZATION = 3.0
 TAUGHT_TEXTS = 26_000  # of the training texts, on which the linear model also learns what the encoder says of them
 TAUGHT_REGULARIZATION = 1.0
+WORD_WEIGHT = 2.0  # of what the encoder says of a word alone: in a text of n features it counts 1/sqrt(n) of that
+WORD_WORTH = 30.0  # texts with a word, from which on they say more of it than the encoder does
 SUREST = 8.0  # of the encoder's logits; a surer one says nothing more
 
 # Which of GoEmotions' labels mean which output; argued label by label in docs/emotions.md.
@@ -50,6 +58,13 @@ MEANING: Final[dict[str, str]] = {
     "positive": "admiration amusement approval caring desire excitement gratitude joy love optimism pride relief",
     "negative": "anger annoyance disappointment disapproval disgust embarrassment fear grief nervousness remorse"
     " sadness",
+}
+
+# How much of an output a label is that means it only in part; targets are those of MEANING. Argued in docs/emotions.md.
+PARTLY: Final[dict[tuple[str, str], float]] = {
+    ("confusion", "surprise"): 0.3,
+    ("realization", "surprise"): 0.5,
+    ("optimism", "trust"): 0.5,
 }
 
 # How good a label feels, -4 to 4: what people said of the label's own name for VADER's lexicon. Four names are not in
@@ -68,7 +83,7 @@ VADER_SIGN: Final[dict[str, int]] = {
     "joy": 1, "anger": -1, "fear": -1, "sadness": -1, "surprise": 0, "disgust": -1, "anticipation": 1, "trust": 1,
     "positive": 1, "negative": -1,
 }  # fmt: skip
-ANGER_IN_DISGUST = 0.3  # people who are asked call much of what angers them disgusting too
+ANGER_IN_DISGUST = 0.5  # people who are asked call much of what angers them disgusting too
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,14 @@ def members(folder: Path) -> NDArray[np.float32]:
     return np.array([[name in MEANING[output].split() for output in OUTPUTS] for name in names], dtype=np.float32)
 
 
+def weights(folder: Path) -> NDArray[np.float32]:
+    """As `members`, with the labels that mean an output only in part."""
+    names, found = label_names(folder), members(folder)
+    for (label, output), share in PARTLY.items():
+        found[names.index(label), OUTPUTS.index(output)] = share
+    return found
+
+
 def valences(folder: Path) -> NDArray[np.float32]:
     """The valence of each label, -1 to 1."""
     return np.array([VALENCE[name] / STRONGEST for name in label_names(folder)], dtype=np.float32)
@@ -110,11 +133,12 @@ def targets(split: Split, membership: NDArray[np.float32]) -> NDArray[np.bool_]:
     return found
 
 
-def fit_linear(split: Split, membership: NDArray[np.float32], teacher: Model) -> LinearModel:
+def fit_linear(split: Split, membership: NDArray[np.float32], teacher: Model, words: Sequence[str]) -> LinearModel:
     """Over the words and pairs of words that enough texts have: what people labelled, and what the teacher says.
 
     The mean of two linear models is one: a logistic regression on the labels, which knows what people said, and a
-    ridge regression on the teacher's logits, which are finer than labels.
+    ridge regression on the teacher's logits, which are finer than labels. Of `words` that the texts have seldom or
+    never, the teacher is asked one by one.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -127,11 +151,35 @@ def fit_linear(split: Split, membership: NDArray[np.float32], teacher: Model) ->
         for wanted in targets(split, membership).T
     ]
     said = np.clip(teacher(plain[:TAUGHT_TEXTS]).logits, -SUREST, SUREST)
-    taught = Ridge(TAUGHT_REGULARIZATION, solver="sparse_cg", tol=1e-4).fit(scaled[:TAUGHT_TEXTS], said)
+    taught = Ridge(TAUGHT_REGULARIZATION, solver="sparse_cg", tol=1e-6).fit(scaled[:TAUGHT_TEXTS], said)
     weights = (np.vstack([fit.coef_[0] for fit in fits]) + taught.coef_).T.astype(np.float32) / 2
     bias = (np.array([fit.intercept_[0] for fit in fits]) + taught.intercept_).astype(np.float32) / 2
-    rows = {str(feature): row for row, feature in enumerate(counter.get_feature_names_out(), start=1)}
-    return LinearModel(rows, np.vstack([np.zeros_like(weights[:1]), weights]), bias)
+    fitted = dict(zip(map(str, counter.get_feature_names_out()), weights, strict=True))
+    texts_with = Counter(itertools.chain.from_iterable(set(single_words(text)) for text in plain))
+    known = fitted | _taught_words(words, teacher, fitted, texts_with)
+    rows = {feature: row for row, feature in enumerate(known, start=1)}
+    return LinearModel(rows, np.vstack([np.zeros_like(weights[:1]), *known.values()]), bias)
+
+
+def _taught_words(
+    words: Sequence[str], teacher: Model, fitted: Mapping[str, NDArray[np.float32]], texts_with: Counter[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Weights of single words: what the teacher says of each beyond the median word, as if WORD_WORTH texts said it."""
+    said = np.clip(teacher(words).logits, -SUREST, SUREST)
+    taught = (WORD_WEIGHT * (said - np.median(said, axis=0))).astype(np.float32)
+    found = {}
+    for word, own in zip(words, taught, strict=True):
+        share = np.float32(WORD_WORTH / (WORD_WORTH + texts_with[word]))
+        found[word] = share * own + (1 - share) * fitted[word] if word in fitted else own
+    return found
+
+
+def listed_words() -> list[str]:
+    """The words of MiniLM's own list and of VADER's, of three letters or more."""
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    listed = {*load_tokenizer().get_vocab(), *SentimentIntensityAnalyzer().lexicon}
+    return sorted(word for word in listed if word.isascii() and word.isalpha() and word.islower() and len(word) > 2)
 
 
 def _scaled_by_length(counts: Any) -> Any:
@@ -141,9 +189,9 @@ def _scaled_by_length(counts: Any) -> Any:
     return diags(1 / np.sqrt(np.maximum(counts.sum(axis=1).A1, 1))) @ counts
 
 
-def save_linear(model: LinearModel) -> None:
+def save_linear(model: LinearModel, path: Path) -> None:
     features = np.frombuffer("\n".join(model.rows).encode(), dtype=np.uint8)
-    np.savez(MODELS / "emotions-linear.npz", features=features, weights=model.weights[1:], bias=model.bias)
+    np.savez(path, features=features, weights=model.weights[1:], bias=model.bias)
 
 
 def features(split: Split, models: Sequence[Model]) -> Floats:
@@ -224,7 +272,12 @@ def compare(folder: Path, encoder_model: Model, linear: Model) -> None:
 
 def meanings(folder: Path) -> dict[str, NDArray[np.float32]]:
     """What the encoder's labels mean, as its file holds it."""
-    return {"members": members(folder), "valences": valences(folder)}
+    return {"members": weights(folder), "valences": valences(folder)}
+
+
+def save_meanings(folder: Path) -> None:
+    arrays: dict[str, Any] = load_arrays("emotions-encoder.npz") | meanings(folder)
+    np.savez(MODELS / "emotions-encoder.npz", **arrays)
 
 
 def save_encoder(folder: Path) -> None:
@@ -235,12 +288,28 @@ def save_encoder(folder: Path) -> None:
     np.savez(MODELS / "emotions-encoder.npz", **arrays)
 
 
+def one_thread() -> AbstractContextManager[object]:
+    """While it is open, sums are made in one order, however many cores there are: the same bytes come out."""
+    import sklearn.linear_model  # noqa: F401  (only libraries that are loaded already are limited)
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1)
+    return limits
+
+
 def main(arguments: Sequence[str]) -> None:
-    folder, step = Path(arguments[0]), arguments[1]
+    with one_thread():
+        run(Path(arguments[0]), arguments[1], arguments[2:])
+
+
+def run(folder: Path, step: str, arguments: Sequence[str]) -> None:
     if step == "linear":
-        save_linear(fit_linear(read_split(folder, "train"), members(folder), load_encoder()))
+        model = fit_linear(read_split(folder, "train"), members(folder), load_encoder(), listed_words())
+        save_linear(model, MODELS / "emotions-linear.npz")
     elif step == "encoder":
         save_encoder(folder)
+    elif step == "meanings":
+        save_meanings(folder)
     elif step == "fast":
         save_mixing(folder, "fast", [load_linear()])
     elif step == "accurate":
@@ -248,7 +317,7 @@ def main(arguments: Sequence[str]) -> None:
     elif step == "compare":
         compare(folder, load_encoder(), load_linear())
     elif step == "report":
-        report(folder, load_scorer(arguments[2]))
+        report(folder, load_scorer(arguments[0]))
     else:
         sys.exit(__doc__)
 

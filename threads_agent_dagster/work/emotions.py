@@ -32,7 +32,7 @@ from threads_agent_dagster.work.llm_calls import ledger
 from threads_agent_dagster.work.scorers import choose
 
 ASSET = "emotion_trajectories"
-CODE_VERSION = "3"  # raise it when the same input gives other rows: history is then stale
+CODE_VERSION = "4"  # raise it when the same input gives other rows: history is then stale
 BATCH_SIZE = 50  # some seconds with the accurate scorer: a run can end in time, and shows that it moves
 PAID_BATCH_SIZE = 10  # a language model takes seconds for each post
 
