@@ -10,6 +10,10 @@ from dash_app import wording
 from dash_app.charts.frame import ACCENT, layout
 from dash_app.rows import Segment
 
+PARTS = {  # twelve of them stand side by side on a phone, so only the first says what it is
+    "dtick": 1, "fixedrange": True, "showgrid": False, "zeroline": False,
+    "tickprefix": "part ", "showtickprefix": "first", "tickangle": 0,
+}  # fmt: skip
 SCALE = [[0, "rgba(76, 110, 245, 0.03)"], [1, "rgba(76, 110, 245, 1)"]]
 
 
@@ -28,7 +32,7 @@ def course(segments: Sequence[Segment]) -> go.Figure:
         line,
         layout(
             220,
-            xaxis={"dtick": 1, "fixedrange": True, "showgrid": False, "zeroline": False, "tickprefix": "part "},
+            xaxis=PARTS,
             yaxis={**vertical, "fixedrange": True, "zeroline": False, "automargin": True, "ticklabelstandoff": 6},
         ),
     )
@@ -55,7 +59,7 @@ def emotions(segments: Sequence[Segment]) -> go.Figure:
         cells,
         layout(
             30 * len(names) + 24,
-            xaxis={"dtick": 1, "fixedrange": True, "showgrid": False, "zeroline": False, "tickprefix": "part "},
+            xaxis=PARTS,
             yaxis={
                 "autorange": "reversed",
                 "fixedrange": True,
