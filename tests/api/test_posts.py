@@ -101,6 +101,7 @@ def test_the_stored_arc_is_what_is_answered(client: TestClient, engine: Engine, 
     answer = client.get(path).json()
     assert [(one["index"], one["emotions"]["joy"]) for one in answer["segments"]] == [(0, 0.0), (1, 0.5)]
     assert (answer["emotions"]["joy"], answer["emotions"]["anger"]) == (0.25, None)
+    assert answer["segments"][0]["sentiment"] is None
     assert (answer["sentiment"]["compound"], answer["variance"], answer["peaks"]) == (0.5, 0.1, [1])
     assert (answer["scorer_version"], answer["run_id"]) == ("test@1", "a run")
     assert answer["transitions"][0]["type"] == "intensifying"

@@ -108,6 +108,11 @@ def _measured(row: RowMapping, suffix: str) -> dict[str, Any]:
     """The flat columns as the two groups that the arc has."""
     return {
         "dominant": row["dominant_emotion"],
-        "emotions": {name: row[f"{name}{suffix}"] for name in EMOTIONS},
-        "sentiment": {name: row[f"sentiment_{name}"] for name in POLARITIES},
+        "emotions": _none_if_unmeasured({name: row[f"{name}{suffix}"] for name in EMOTIONS}),
+        "sentiment": _none_if_unmeasured({name: row[f"sentiment_{name}"] for name in POLARITIES}),
     }
+
+
+def _none_if_unmeasured(values: Values) -> Values | None:
+    """As an arc that was just computed has it."""
+    return None if all(value is None for value in values.values()) else values
