@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from threads_agent_dagster.training.hooks import (
     Experiments,
     accuracy,
     all_pairs,
+    evidence_on,
     fit_on,
     fold_of_text,
     fold_weights,
     folds,
+    nested_scores,
     out_of_fold,
     outcomes,
     read_experiments,
@@ -91,6 +94,29 @@ def test_held_out_accuracy_is_high_on_signal_and_even_on_noise(simulated: tuple[
     assert signal["low"] > 0.9
     assert noise["low"] < 0.5 < noise["high"]
     assert signal["low"] < signal["share"] < signal["high"]
+
+
+def test_nested_scores_know_nothing_of_the_outcomes_of_their_fifth(
+    simulated: tuple[np.ndarray, Experiments],
+) -> None:
+    rows, data = simulated
+    offered = [np.array(variances) for variances in ((1.0, 0, 0), (0, 1.0, 1.0))]
+    scores, chosen = nested_scores(rows, data, offered)
+    assert chosen == [0] * 5
+    assert accuracy(scores, all_pairs(data), data.group, 1.96)["low"] > 0.9
+    fifth = data.share("outer 0") == 3
+    turned = replace(data, clicks=np.where(fifth, data.clicks[::-1], data.clicks))
+    others, _ = nested_scores(rows, turned, offered)
+    assert np.array_equal(others[fifth], scores[fifth])
+    assert not np.array_equal(others[~fifth], scores[~fifth])
+
+
+def test_evidence_of_whole_experiments_adds_up_to_the_fit(simulated: tuple[np.ndarray, Experiments]) -> None:
+    rows, data = simulated
+    fold, every, prior = data.share("fold"), np.ones(800, dtype=np.bool_), np.array([0.1, 1.0, 2.0])
+    told = evidence_on(rows, data, fold < 2) + evidence_on(rows, data, fold >= 2)
+    assert told.weights(prior) == pytest.approx(fit_on(rows, data, every, prior).weights)
+    assert told.weights(np.array([0.1, 0.0, 2.0]))[1] == 0
 
 
 def test_no_clicks_are_a_finite_outcome() -> None:

@@ -1,9 +1,10 @@
 """Make the packaged hook model from the Upworthy Research Archive (figures and reasons in docs/hooks.md).
 
-    python -m threads_agent_dagster.training.hooks EXPERIMENTS_CSV [compare]
+    python -m threads_agent_dagster.training.hooks EXPERIMENTS_CSV [compare | nested]
 
 Prints JSON: accuracy by cross-validation on the development part, on which everything was chosen, and on the locked
-part. `compare` prints the candidates and leaves the packaged model alone.
+part. `compare` prints the candidates, `nested` the accuracy of the way of making the model, its choice of prior
+variances included, on all experiments; both leave the packaged model alone.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import reduce
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +36,10 @@ RESAMPLES = 2000
 PRIOR_VARIANCES: Final[Mapping[str, float]] = {"features": 3.1e-5, MEANING: 0.01, WORDING: 0.012, FIT: 1.2}
 SPREAD_BETWEEN_HOOKS = 0.06  # variance of log-odds within an experiment that the fit leaves to the hooks themselves
 PSEUDO_IMPRESSIONS = 10.0  # at the experiment's rate, so that no clicks is not minus infinity
+
+# What `nested` chooses from, block by block in the order of BLOCKS; 0 leaves a block out.
+OFFERED_VARIANCES: Final = ((0, 1e-5, 1e-4), (0, 3e-3, 3e-2), (0, 3e-3, 3e-2), (0, 0.3, 3))
+CUTS = 4  # ways to cut the groups into folds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -123,12 +129,38 @@ def fit(rows: Floats, seen: Outcomes, experiment: Ints, prior_variances: Floats)
     """Ridge regression of differences within experiments, each entry weighted by what it tells."""
     from scipy.linalg import cholesky, solve_triangular
 
+    told = _evidence(rows, seen, experiment)
+    precision = told.precision + np.diag(1 / prior_variances)
+    spread = solve_triangular(cholesky(precision, lower=True), np.eye(len(precision)), lower=True).T
+    return Fit(spread @ (spread.T @ told.moment), spread)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What outcomes say of the weights; of experiments apart it adds up. Shapes: precision (d, d), moment (d)."""
+
+    precision: Floats
+    moment: Floats
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(self.precision + other.precision, self.moment + other.moment)
+
+    def weights(self, prior_variances: Floats) -> Floats:
+        """The posterior's mean; a column without variance keeps the weight 0."""
+        from scipy.linalg import solve
+
+        free = prior_variances > 0
+        precision = self.precision[np.ix_(free, free)] + np.diag(1 / prior_variances[free])
+        weights = np.zeros(len(free))
+        weights[free] = solve(precision, self.moment[free], assume_a="pos")
+        return weights
+
+
+def _evidence(rows: Floats, seen: Outcomes, experiment: Ints) -> Evidence:
     weight = 1 / (seen.variance + SPREAD_BETWEEN_HOOKS)
     x = _within(rows, weight, experiment)
     y = _within(seen.logit[:, None], weight, experiment)[:, 0]
-    precision = x.T @ (x * weight[:, None]) + np.diag(1 / prior_variances)
-    spread = solve_triangular(cholesky(precision, lower=True), np.eye(len(precision)), lower=True).T
-    return Fit(spread @ (spread.T @ (x.T @ (weight * y))), spread)
+    return Evidence(x.T @ (x * weight[:, None]), x.T @ (weight * y))
 
 
 def _within(rows: Floats, weight: Floats, experiment: Ints) -> Floats:
@@ -213,9 +245,17 @@ def fold_of_text(data: Experiments) -> tuple[NDArray[np.uint64], NDArray[np.uint
 
 
 def fit_on(rows: Floats, data: Experiments, part: Mask, prior_variances: Floats) -> Fit:
+    return fit(*_part(rows, data, part), prior_variances)
+
+
+def evidence_on(rows: Floats, data: Experiments, part: Mask) -> Evidence:
+    return _evidence(*_part(rows, data, part))
+
+
+def _part(rows: Floats, data: Experiments, part: Mask) -> tuple[Floats, Outcomes, Ints]:
     every = outcomes(data)
     seen = Outcomes(every.logit[part], every.variance[part])
-    return fit(rows[part], seen, np.unique(data.experiment[part], return_inverse=True)[1], prior_variances)
+    return rows[part], seen, np.unique(data.experiment[part], return_inverse=True)[1]
 
 
 def residual_variance(scores: Floats, pairs: Pairs, seen: Outcomes) -> float:
@@ -255,7 +295,7 @@ def untrained(described: Description, residual_sd: float) -> HookModel:
 
 
 def per_column(prior_variances: Mapping[str, float]) -> Floats:
-    return np.repeat([prior_variances.get(name, 0.0) for name in BLOCKS], list(BLOCKS.values()))
+    return _per_column([prior_variances.get(name, 0.0) for name in BLOCKS])
 
 
 def candidates(rows: Floats, hooks: Sequence[str]) -> Iterator[tuple[str, Floats, Floats]]:
@@ -304,6 +344,51 @@ def evaluate(rows: Floats, data: Experiments) -> tuple[dict[str, Any], float]:
         for part, scores in parts.items()
     }
     return figures | {"residual_variance": round(residual, 4)}, residual
+
+
+def nested(rows: Floats, data: Experiments) -> None:
+    """Each cut's figures, and the prior variances that its folds chose."""
+    offered = [variances for variances in product(*OFFERED_VARIANCES) if any(variances)]
+    pairs = all_pairs(data)
+    for cut in range(CUTS):
+        scores, chosen = nested_scores(rows, data, [_per_column(variances) for variances in offered], cut)
+        _show({"cut": cut, "chosen": [offered[row] for row in chosen]} | report(scores, pairs, data))
+
+
+def nested_scores(
+    rows: Floats, data: Experiments, offered: Sequence[Floats], cut: int = 0
+) -> tuple[Floats, Sequence[int]]:
+    """Scores of each fifth of the groups by the prior variances that the other four chose; whose they were."""
+    outer, inner = data.share(f"outer {cut}"), data.share(f"inner {cut}")
+    cells = {(o, i): evidence_on(rows, data, (outer == o) & (inner == i)) for o, i in product(range(FOLDS), repeat=2)}
+    pairs, scores, chosen = all_pairs(data), np.full(len(rows), np.nan), []
+    for held_out in range(FOLDS):
+        seen = [_sum(cells[o, i] for o in range(FOLDS) if o != held_out) for i in range(FOLDS)]
+        best = _best(rows, pairs, np.where(outer == held_out, -1, inner), seen, offered)
+        scores[outer == held_out] = rows[outer == held_out] @ _sum(seen).weights(offered[best])
+        chosen.append(best)
+    return scores, chosen
+
+
+def _best(rows: Floats, pairs: Pairs, fold: Ints, seen: Sequence[Evidence], offered: Sequence[Floats]) -> int:
+    """Which offer gets most significant pairs right by cross-validation over `fold`; -1 marks what is not seen."""
+    judged = (np.abs(pairs.z) > SIGNIFICANT) & (fold[pairs.first] >= 0)
+    first, second, z = pairs.first[judged], pairs.second[judged], pairs.z[judged]
+    scores = np.zeros((len(offered), len(rows)))
+    for held_out in range(FOLDS):
+        others = _sum(told for of, told in enumerate(seen) if of != held_out)
+        weights = np.array([others.weights(variances) for variances in offered])
+        scores[:, fold == held_out] = weights @ rows[fold == held_out].T
+    right = ((scores[:, first] - scores[:, second]) * z > 0).mean(axis=1)
+    return int(right.argmax())
+
+
+def _sum(parts: Iterable[Evidence]) -> Evidence:
+    return reduce(Evidence.__add__, parts)
+
+
+def _per_column(variances: Sequence[float]) -> Floats:
+    return np.repeat(np.array(variances, dtype=np.float64), list(BLOCKS.values()))
 
 
 def compare(rows: Floats, data: Experiments) -> None:
@@ -367,6 +452,8 @@ def main(arguments: Sequence[str]) -> None:
     rows = untrained(described, 0.0).design(described)
     if "compare" in arguments[1:]:
         compare(rows, data)
+    elif "nested" in arguments[1:]:
+        nested(rows, data)
     else:
         save(make(rows, data, described), fit_quickly(rows, data), MODEL)
 
