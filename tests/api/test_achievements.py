@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event, insert, text
+from sqlalchemy import Engine, event, insert, text, update
 
 from threads_agent_dagster.db.tables import achievements
 from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
@@ -265,6 +265,15 @@ def test_an_edited_derived_title_is_noted_so_that_scoring_keeps_it(
     (item,) = editor.get("/achievements/?q=achievement 4").json()["items"]
     edited = editor.put(f"/achievements/{item['id']}", json={"title": "Mine", "display_priority": 1}).json()
     assert edited["edited_fields"] == ["title"]
+
+
+def test_what_was_set_aside_when_two_became_one_is_shown(editor: TestClient, engine: Engine) -> None:
+    path = editor.post("/achievements/", json=NEW).headers["location"]
+    assert editor.get(path).json()["set_aside"] == []
+    aside = {"field": "source_url", "value": None, "edited_by": "ada", "edited_at": "2026-01-02T03:04:05Z"}
+    with engine.begin() as connection:
+        connection.execute(update(achievements).values(metadata_json={"set_aside": [aside]}))
+    assert editor.get(path).json()["set_aside"] == [aside]
 
 
 def test_an_edit_of_an_older_version_is_refused(editor: TestClient) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
 from threads_agent_dagster.db import pending
+from threads_agent_dagster.db.achievements import EDITABLE
 from threads_agent_dagster.db.pending import Days
+from threads_agent_dagster.db.tables import achievements as table
 from threads_agent_dagster.domain.changes import Change, FileChange, change_to_document
 from threads_agent_dagster.work import achievements
 from threads_agent_dagster.work.backfills import begin, shadow
@@ -254,6 +256,58 @@ def test_a_delivery_without_the_merge_joins_once_the_api_tells_it(engine: Engine
     (row,) = _all(engine)
     assert (row.source_key, row.merge_sha) == ("gh:acme/app:pr:7", SHA)
     assert None not in (row.inbox_id, row.commit_id, row.pull_request_id)
+
+
+def _edit(engine: Engine, source: str, minute: int, values: dict[str, Any]) -> None:
+    """A person's edit, as the API stores it."""
+    edited = [name for name in EDITABLE if name in values]
+    when = {"edited_by": f"editor {minute}", "edited_at": datetime(2026, 1, 2, 3, minute, tzinfo=UTC)}
+    statement = update(table).where(table.c.source_type == source)
+    with engine.begin() as connection:
+        connection.execute(statement.values(values | when | {"edited_fields": edited}))
+
+
+@pytest.mark.parametrize("later", ["git", "github_pr"])
+def test_when_two_become_one_the_later_edit_of_each_field_holds_and_the_other_stays_in_sight(
+    engine: Engine, later: str
+) -> None:
+    _deliver(engine, _pull_request(merge_commit_sha=None))
+    _add_commit(engine)
+    _drain(engine)
+    minutes = {source: 2 if source == later else 1 for source in ("git", "github_pr")}
+    theirs = {"description": "Theirs", "display_priority": 7, "completed_at": None, "linkedin_post_id": "urn:li:1"}
+    mine = {"title": "From git", "category": "milestone", "portfolio_section": "Git", "source_url": None}
+    _edit(engine, "git", minutes["git"], mine)
+    both = {"title": "From GitHub", "portfolio_section": "Hub", "source_url": "https://example.org/"}
+    _edit(engine, "github_pr", minutes["github_pr"], both | theirs)
+    _add_pull_request(engine, PULL)
+    _drain(engine)
+    _drain(engine)
+    (row,) = _all(engine)
+    winner, loser = ("From git", "From GitHub") if later == "git" else ("From GitHub", "From git")
+    assert row.title == winner
+    assert row.portfolio_section == {"From git": "Git", "From GitHub": "Hub"}[winner]
+    assert {name: getattr(row, name) for name in theirs} == theirs
+    assert (row.category, row.edited_by) == ("milestone", "editor 2")
+    assert row.edited_fields == ["category", "completed_at", "description", "source_url", "title"]
+    aside = {one["field"]: one for one in row.metadata_json["set_aside"]}
+    assert aside.keys() == {"title", "portfolio_section", "source_url"}
+    assert {row.source_url, aside["source_url"]["value"]} == {None, "https://example.org/"}
+    assert (aside["title"]["value"], aside["title"]["edited_by"]) == (loser, "editor 1")
+    assert row.metadata_json["derived"]["title"] == "Speak French", "scored since, and still kept"
+
+
+def test_when_two_become_one_it_is_deleted_only_if_both_were(engine: Engine) -> None:
+    """People delete one of two that they see of the same change."""
+    _deliver(engine, _pull_request(merge_commit_sha=None))
+    _add_commit(engine)
+    _drain(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE achievements SET deleted_at = now() WHERE source_type = 'github_pr'"))
+    _add_pull_request(engine, PULL)
+    _drain(engine)
+    (row,) = _all(engine)
+    assert row.deleted_at is None
 
 
 def test_scoring_one_commit_of_a_push_again_leaves_the_others(engine: Engine) -> None:

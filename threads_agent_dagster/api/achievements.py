@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field, HttpUrl, model_validator
+from pydantic import AliasPath, Field, HttpUrl, model_validator
 from sqlalchemy import Connection, RowMapping
 
 from threads_agent_dagster.api.bodies import (
@@ -72,6 +72,15 @@ class Listed(Out):
     display_priority: int
 
 
+class SetAside(Out):
+    """What a person wrote on an achievement that turned out to be of the same change, where a later edit says else."""
+
+    field: str
+    value: str | int | None
+    edited_by: str | None
+    edited_at: datetime | None
+
+
 class Achievement(Listed):
     """The whole achievement, with where its figures come from."""
 
@@ -93,6 +102,7 @@ class Achievement(Listed):
     edited_fields: list[str]
     edited_at: datetime | None
     edited_by: str | None
+    set_aside: list[SetAside] = Field(default=[], validation_alias=AliasPath("metadata_json", "set_aside"))
 
 
 class Explanation(Out):

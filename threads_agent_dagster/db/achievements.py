@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    delete,
     insert,
     literal_column,
     not_,
@@ -159,21 +160,71 @@ def lock_known(connection: Connection, source_keys: Iterable[str], merge_shas: I
     return [_known(row) for row in rows]
 
 
-_TAKE = text(f"""
-    WITH lost AS (DELETE FROM achievements WHERE id = :lost RETURNING *)
-    UPDATE achievements
-    SET {", ".join(f"{name} = coalesce(achievements.{name}, lost.{name})" for name in Rows.__slots__)},
-        portfolio_ready = achievements.portfolio_ready OR lost.portfolio_ready
-    FROM lost WHERE achievements.id = :kept
-""")
+# What people may set and work writes too. One's time beside a later derived one might end before it began, so both
+# times stay where either was set.
+_TIMES: Final = ("started_at", "completed_at")
+EDITABLE: Final = ("title", "category", "description", "source_url", *_TIMES)
+# What people set that nothing derives, and what of all belongs together.
+_PUBLISHED: Final = ("linkedin_post_id", "linkedin_published_at")
+_TOGETHER: Final = (
+    *((name,) for name in EDITABLE if name not in _TIMES), _TIMES, _PUBLISHED, ("portfolio_section",),
+    ("display_priority",),
+)  # fmt: skip
+DEFAULT_PRIORITY: Final = 50
+
+
+_BOTH = text("SELECT * FROM achievements WHERE id = ANY(:ids)")
 _ONE_KNOWN = text(f"SELECT {_KNOWN_COLUMNS} FROM achievements WHERE id = :id")
 
 
 def unite(connection: Connection, one: Known, other: Known) -> Known:
     """Makes one achievement of two that are of one change: of the one that a person edited, else of the first."""
     kept, lost = sorted((one, other), key=lambda known: (not known.edited, known.id))
-    connection.execute(_TAKE, {"kept": kept.id, "lost": lost.id})
+    rows = {row["id"]: dict(row) for row in connection.execute(_BOTH, {"ids": [kept.id, lost.id]}).mappings()}
+    connection.execute(delete(achievements).where(achievements.c.id == lost.id))
+    edit(connection, kept.id, _joined(rows[kept.id], rows[lost.id]) | asdict(kept.rows.or_else(lost.rows)))
     return _known(connection.execute(_ONE_KNOWN, {"id": kept.id}).one())
+
+
+def _joined(kept: Mapping[str, Any], lost: Mapping[str, Any]) -> dict[str, Any]:
+    """What people wrote on two achievements, as one: of two words for the same, those of the later edit.
+
+    The others stay in `metadata_json` under `set_aside`. It is deleted only if both were.
+    """
+    newer, older = (lost, kept) if _edited_at(lost) > _edited_at(kept) else (kept, lost)
+    joined: dict[str, Any] = {
+        "portfolio_ready": kept["portfolio_ready"] or lost["portfolio_ready"],
+        "deleted_at": lost["deleted_at"] and kept["deleted_at"],
+        "edited_fields": sorted({*kept["edited_fields"], *lost["edited_fields"]}),
+        "edited_at": newer["edited_at"],
+        "edited_by": newer["edited_by"],
+    }
+    aside = [entry for row in (kept, lost) for entry in row["metadata_json"].get("set_aside", [])]
+    for names in _TOGETHER:
+        writers = [row for row in (newer, older) if _wrote(row, names)]
+        joined |= {name: row[name] for row in writers[:1] for name in names}
+        aside += [_aside(row, name) for row in writers[1:] for name in names if row[name] != joined[name]]
+    return joined | {"metadata_json": {**kept["metadata_json"], **({"set_aside": aside} if aside else {})}}
+
+
+def _edited_at(row: Mapping[str, Any]) -> datetime:
+    return row["edited_at"] or datetime.min.replace(tzinfo=UTC)
+
+
+def _wrote(row: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether a person set any of the columns, as far as the row tells."""
+    derived = row["edited_fields"]
+    return any(name in derived if name in EDITABLE else row[name] not in (None, DEFAULT_PRIORITY) for name in names)
+
+
+def _aside(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value, at = row[name], row["edited_at"]
+    return {
+        "field": name,
+        "value": value.isoformat() if isinstance(value, datetime) else value,
+        "edited_by": row["edited_by"],
+        "edited_at": at and at.isoformat(),
+    }
 
 
 _RENAME = (
@@ -190,10 +241,6 @@ def rename(connection: Connection, source_keys: Mapping[int, str]) -> None:
         connection.execute(_RENAME, rows)
 
 
-# What people may set and work writes too. One's time beside a later derived one might end before it began, so both
-# times stay where either was set.
-_TIMES: Final = ("started_at", "completed_at")
-EDITABLE: Final = ("title", "category", "description", "source_url", *_TIMES)
 _KEPT = (*Rows.__slots__, "import_id")
 _WRITTEN_BY_WORK = (
     "source_key", "source_type", "source_id", "source_url", "repository", "merge_sha", "title", "description",
@@ -210,8 +257,11 @@ def _on_conflict() -> str:
         for name in EDITABLE
     )
     kept = (f"{name} = coalesce(excluded.{name}, achievements.{name})" for name in _KEPT)
-    others = replaced([name for name in _WRITTEN_BY_WORK if name not in (*EDITABLE, *_KEPT)])
-    update = f"ON CONFLICT (source_key) DO UPDATE SET {others}, {', '.join(edited)}, {', '.join(kept)}"
+    others = replaced([name for name in _WRITTEN_BY_WORK if name not in (*EDITABLE, *_KEPT, "metadata_json")])
+    aside = "achievements.metadata_json -> 'set_aside'"
+    told_now = f"""metadata_json = excluded.metadata_json
+        || CASE WHEN {aside} IS NULL THEN '{{}}' ELSE jsonb_build_object('set_aside', {aside}) END"""
+    update = f"ON CONFLICT (source_key) DO UPDATE SET {others}, {told_now}, {', '.join(edited)}, {', '.join(kept)}"
     # Deliveries come in any order: what the same source told of an earlier moment does not undo a later one.
     # (`completed_at` itself may be a person's.)
     told = "({}.metadata_json ->> 'told_at')::timestamptz"
@@ -245,7 +295,7 @@ def read_measured(
 
 _AGAIN = text(f"""
     INSERT INTO pending (asset, key, day)
-    SELECT 'achievements', 'achievement:' || id, utc_day(completed_at) FROM achievements
+    SELECT 'achievements', 'achievement:' || id, utc_day(coalesce(completed_at, created_at)) FROM achievements
     WHERE id = ANY(:ids) OR source_key = ANY(:keys) ORDER BY 2 {REMARK}
 """)
 
