@@ -481,16 +481,22 @@ EXPERIMENT_ORDERS = {
 
 def list_experiments(engine: Engine, asked: Mapping[str, str], page: int) -> Listing[Experiment]:
     """Filtered by `q` (name), `status`; ordered by `sort`."""
-    statement = select(experiments)
-    if words := asked.get("q"):
-        statement = statement.where(experiments.c.name.icontains(words, autoescape=True))
-    if status := asked.get("status"):
-        statement = statement.where(experiments.c.status == status)
+    statement = select(experiments).where(*verdicts.named(asked.get("q"), asked.get("status")))
     statement = statement.order_by(*_order(asked.get("sort", ""), EXPERIMENT_ORDERS, "-started"), experiments.c.id)
     with _reading(engine) as connection:
         rows, total, page = _page(connection, statement, page)
-        variants_of = _variants(connection, [row.id for row in rows])
-    return Listing([_experiment(row, variants_of) for row in rows], total, page)
+        keys = [row.id for row in rows]
+        variants_of, verdict_of = _variants(connection, keys), verdicts.find_all(connection, keys)
+    found = [_experiment(row, variants_of) for row in rows]
+    judged = [replace(one, verdict=_verdict(verdict_of[one.id])) if one.id in verdict_of else one for one in found]
+    return Listing(judged, total, page)
+
+
+def export_experiments(engine: Engine, asked: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """All that the same filters let through by id, with their stored verdicts, in constant memory."""
+    with _reading(engine) as connection:
+        for row in verdicts.export(connection, asked.get("q"), asked.get("status")):
+            yield dict(row)
 
 
 def experiment(engine: Engine, key: str) -> Experiment | None:
@@ -499,19 +505,19 @@ def experiment(engine: Engine, key: str) -> Experiment | None:
         if row is None:
             return None
         found = _experiment(row, _variants(connection, [key]))
-        return replace(found, verdict=_verdict(connection, key), promoted=verdicts.promoted(connection, key))
+        stored = verdicts.find(connection, key)
+        verdict = None if stored is None else _verdict(stored)
+        return replace(found, verdict=verdict, promoted=verdicts.promoted(connection, key))
 
 
-def _verdict(connection: Connection, key: str) -> Verdict | None:
-    row = verdicts.find(connection, key)
-    if row is None:
-        return None
+def _verdict(row: RowMapping) -> Verdict:
     document = json.loads(row["document"])
     return Verdict(
         verdict=row["verdict"],
         reason=row["reason"],
         rule=row["rule"],
         gate=row["gate"],
+        variant_id=row["variant_id"],
         n=row["n"],
         p_value_sequential=row["p_value_sequential"],
         srm_p=row["srm_p"],

@@ -1,10 +1,11 @@
-"""The same rows as a table's, as CSV."""
+"""The same rows as a table's, as files."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from fastapi import FastAPI, Request
@@ -15,13 +16,11 @@ from starlette.responses import Response
 from dash_app import data
 from dash_app.address import Query
 from dash_app.rows import ListedAchievement
-from threads_agent_dagster.domain import portfolio_csv
 from threads_agent_dagster.domain.portfolio import assemble
+from threads_agent_dagster.domain.portfolio_csv import BYTE_ORDER_MARK, FORMULA_STARTS
 from threads_agent_dagster.domain.portfolio_files import Format, write
 from threads_agent_dagster.errors import Unavailable
 
-BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets take UTF-8 for the local code page
-FORMULA_STARTS = (*portfolio_csv.FORMULA_STARTS, "\t", "\r", "\n")
 NOTHING_READY = (
     "No achievement is marked ready for the portfolio, so there is nothing to export. "
     "Mark some with PUT /achievements/{id} (portfolio_ready), or export all: threads-agent portfolio export --all"
@@ -41,6 +40,12 @@ HEADER = (
     "run_id",
 )
 
+EXPERIMENTS = (
+    "id", "name", "status", "started_at", "ended_at", "verdict", "reason", "rule", "variant_id", "gate", "n", "test",
+    "p_value", "p_value_sequential", "srm_p", "promoted", "plan_hash", "input_version", "sha256", "computed_at",
+    "run_id", "code_version",
+)  # fmt: skip
+
 Cell = str | int | float | datetime | None
 
 
@@ -49,6 +54,17 @@ def register(server: FastAPI, engine: Engine) -> None:
     def achievements(request: Request) -> Response:
         rows = data.export_achievements(engine, Query.parse(request.url.query).values)
         return _download("achievements.csv", lines(HEADER, map(_row, rows)))
+
+    @server.get("/experiments.csv")
+    def experiments_csv(request: Request) -> Response:
+        rows = data.export_experiments(engine, Query.parse(request.url.query).values)
+        return _download("experiments.csv", lines(EXPERIMENTS, ([row[name] for name in EXPERIMENTS] for row in rows)))
+
+    @server.get("/experiments.json")
+    def experiments_json(request: Request) -> Response:
+        rows = data.export_experiments(engine, Query.parse(request.url.query).values)
+        kept = ({name: row[name] for name in (*EXPERIMENTS, "plan")} for row in rows)
+        return _download("experiments.json", json_lines(kept), "application/json")
 
     @server.get("/portfolio/{form}")
     def portfolio(form: Format, request: Request) -> Response:
@@ -65,14 +81,14 @@ def register(server: FastAPI, engine: Engine) -> None:
         return Response(made.body, media_type=made.media_type, headers=disposition)
 
 
-def _download(name: str, content: Iterator[str]) -> Response:
+def _download(name: str, content: Iterator[str], media_type: str = "text/csv; charset=utf-8") -> Response:
     """Reads the first part before answering, so that a database that is away is a 503 and not an empty file."""
     try:
         first = next(content)
     except Unavailable as error:
         return PlainTextResponse(f"{error}; try again", status_code=503)
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(_chain(first, content), media_type="text/csv; charset=utf-8", headers=disposition)
+    return StreamingResponse(_chain(first, content), media_type=media_type, headers=disposition)
 
 
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -92,6 +108,21 @@ def lines(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str
         buffer.seek(0)
         buffer.truncate()
     yield buffer.getvalue()
+
+
+def json_lines(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """A JSON array, one row a line."""
+    separator = "["
+    for row in rows:
+        yield separator + json.dumps(row, ensure_ascii=False, default=_moment)
+        separator = ",\n"
+    yield "[]" if separator == "[" else "]"
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON")
 
 
 def _cell(value: Cell) -> str | int | float | None:

@@ -259,12 +259,13 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a started experiment says; `p_best` by variant, `gate` what held a decision back."""
+    """What a started experiment says of `variant_id`; `p_best` by variant, `gate` what held a decision back."""
 
     verdict: str
     reason: str
     rule: str
     gate: str | None
+    variant_id: str | None
     n: int
     p_value_sequential: float | None
     srm_p: float | None

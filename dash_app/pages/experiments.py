@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from string import ascii_uppercase
@@ -12,6 +13,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from dash_app import data, wording
+from dash_app.address import Query
 from dash_app.charts.experiments import Interval, Kept, calibration, intervals
 from dash_app.charts.frame import graph
 from dash_app.components import (
@@ -31,7 +33,7 @@ from dash_app.components import (
     table,
 )
 from dash_app.pages.page import Page, Shown, View, heading
-from dash_app.rows import Experiment, HookRecord, Variant
+from dash_app.rows import Experiment, HookRecord, Variant, Verdict
 
 PATH = "/experiments"
 FILTERS = ("q", "status")
@@ -55,12 +57,14 @@ SAMPLES: Final = {
     "in sample": "Experiments it was trained on: these figures flatter",
 }
 COUNTED: Final = {"significant": "pairs that differ significantly", "all": "all pairs"}
+AFTER_NAMES = re.compile(r"(: uplift | wins, but |'s rate yet| is the only variant)")
 RATE = "Successes per impression, over all observations of this variant."
 COUNT = "Over all observations of this variant, each counted once."
 TOTAL = "Over all variants of this experiment; the run is that of the newest of them."
 COLUMNS = (
     Column("Experiment", "name", "lead"),
     Column("Status"),
+    Column("Verdict"),
     Column("Variants", style="number"),
     Column("Impressions", style="number"),
     Column("Highest rate so far", style="number"),
@@ -84,7 +88,16 @@ def show(view: View) -> Shown:
     rows = [_row(item, view.provenance) for item in listing.items]
     listed = html.Section(table(COLUMNS, rows, view.query, "-started"), className="card list")
     record = _record(data.hook_records(view.engine), view.provenance)
-    return Shown(title, heading(title), [listed, pager(listing, view.query, "experiment"), record])
+    return Shown(
+        title, heading(title, beside=_downloads(view.query)), [listed, pager(listing, view.query, "experiment"), record]
+    )
+
+
+def _downloads(query: Query) -> Component:
+    """All pages of what the filters let through."""
+    rest = query.link(page=None)
+    csv = html.A("Download CSV", href=f"{PATH}.csv{rest}")
+    return html.Span([csv, " · ", html.A("JSON", href=f"{PATH}.json{rest}")], className="download")
 
 
 def _record(found: Sequence[HookRecord], provenance: Provenance) -> Component:
@@ -153,11 +166,18 @@ def _row(item: Experiment, provenance: Provenance) -> list[Content]:
     return [
         [dcc.Link(item.name, f"{PATH}/{item.id}", className="title"), html.Span(item.id, className="under")],
         html.Span(STATUSES[item.status], className=f"tag status-{item.status}"),
+        _word(item, provenance),
         wording.count(len(item.variants)),
         _impressions(item.variants, provenance),
         _best(item.variants, provenance),
         wording.day(item.started_at),
     ]
+
+
+def _word(item: Experiment, provenance: Provenance) -> Component:
+    if item.verdict is None:
+        return html.Span(wording.MISSING, className="missing", title="no verdict yet")
+    return figure(item.verdict.verdict.capitalize(), provenance.button("Verdict", VERDICT, item.verdict.origin))
 
 
 def _impressions(variants: Sequence[Variant], provenance: Provenance) -> Component:
@@ -196,36 +216,54 @@ def detail(view: View) -> Shown:
     return Shown(
         found.name,
         head,
-        [_verdict(found, view.provenance), _intervals(named), _variants(named, found, view.provenance)],
+        [_verdict(named, found, view.provenance), _intervals(named), _variants(named, found, view.provenance)],
     )
 
 
-def _verdict(found: Experiment, provenance: Provenance) -> Component:
+def _verdict(named: Sequence[tuple[str, Variant]], found: Experiment, provenance: Provenance) -> Component:
     verdict = found.verdict
     if verdict is None:
         nothing: list[Part] = ["A verdict is given once the experiment was started and its variants were observed."]
         return card("Verdict", empty("No verdict yet", nothing))
     source = provenance.button("Verdict", VERDICT, verdict.origin)
+    letters = {variant.id: letter for letter, variant in named}
     figures = f"{wording.count(verdict.n)} impressions judged"
     for name, p in (("sequential p", verdict.p_value_sequential), ("sample ratio p", verdict.srm_p)):
         figures += f" · {name} {wording.MISSING if p is None else f'{p:.2g}'}"
     return card(
         "Verdict",
         [
-            html.P(figure(verdict.verdict.capitalize(), source), className="title"),
-            html.P(verdict.reason),
+            html.P(figure(_decision(verdict, letters), source), className="title"),
+            html.P(_lettered(verdict.reason, letters)),
             html.P(f"Rule: {verdict.rule}.", className="quiet"),
             html.P(figures, className="quiet"),
-            *_promotion(found, verdict.verdict),
+            *_promotion(found, verdict.verdict, letters),
             html.P(_allocation(found.plan), className="quiet"),
         ],
     )
 
 
-def _promotion(found: Experiment, verdict: str) -> list[Component]:
+def _decision(verdict: Verdict, letters: Mapping[str, str]) -> str:
+    """The verdict with the variant that it speaks of, e.g. Ship B."""
+    word, letter = verdict.verdict.capitalize(), letters.get(verdict.variant_id or "")
+    if letter is None:
+        return word
+    return f"{word} to {letter}" if verdict.verdict == "roll back" else f"{word} {letter}"
+
+
+def _lettered(reason: str, letters: Mapping[str, str]) -> str:
+    """The reason with its variants called as in the chart; they stand before what is said of them."""
+    who, *said = AFTER_NAMES.split(reason, maxsplit=1)
+    if not said:
+        return reason
+    ids = "|".join(re.escape(id_) for id_ in sorted(letters, key=len, reverse=True))
+    return re.sub(rf"(?<!\S)(?:{ids})(?=[\s,]|$)", lambda found: letters[found[0]], who) + "".join(said)
+
+
+def _promotion(found: Experiment, verdict: str, letters: Mapping[str, str]) -> list[Component]:
     """Who won, and the call that promotes or takes back: the dashboard itself only reads."""
     if found.promoted:
-        won = html.P(["Promoted: ", html.Strong(found.promoted), ". Take it back with:"])
+        won = html.P(["Promoted: ", html.Strong(letters.get(found.promoted, found.promoted)), ". Take it back with:"])
         return [won, html.Pre(html.Code(_call(found.id, "undo")))]
     if verdict != "ship":
         return []
@@ -270,9 +308,17 @@ def _intervals(named: Sequence[tuple[str, Variant]]) -> Component:
     described = "; ".join(f"{i.label} {wording.percent(i.rate)}" for i in measured)
     explanation = (
         f"Each line is a {level} interval: measured again and again, it would hold the true rate that often. "
-        "Grey is the control. Where lines overlap much, the difference may be chance."
+        f"{_compared(named)} Where lines overlap much, the difference may be chance."
     )
     return card("Success rates", [html.P(explanation, className="quiet"), graph(intervals(measured), described)])
+
+
+def _compared(named: Sequence[tuple[str, Variant]]) -> str:
+    """Against which variant the others are judged: the control, and without one the first by id, as verdicts do."""
+    if any(variant.is_control for _, variant in named):
+        return "Grey is the control."
+    baseline, _ = min(named, key=lambda one: one[1].id)
+    return f"No variant was named the control, so the others are compared with {baseline}."
 
 
 def _variants(named: Sequence[tuple[str, Variant]], found: Experiment, provenance: Provenance) -> Component:
@@ -282,16 +328,13 @@ def _variants(named: Sequence[tuple[str, Variant]], found: Experiment, provenanc
         Column("Impressions", style="number"),
         Column("Successes", style="number"),
         Column("Rate", style="number"),
-        Column("Interval of the rate", style="number"),
-        Column("Share shown", style="number"),
         Column("Best with probability", style="number"),
         Column("Foreseen rank", style="number"),
     ]
     total = sum(variant.impressions or 0 for _, variant in named)
     rows = [
         [
-            *_variant_row(letter, variant, provenance),
-            _share(variant, total, provenance),
+            *_variant_row(letter, variant, total, provenance),
             _best_chance(variant, found, provenance),
             _rank(variant, provenance),
         ]
@@ -300,11 +343,11 @@ def _variants(named: Sequence[tuple[str, Variant]], found: Experiment, provenanc
     return card("Variants", table(columns, rows))
 
 
-def _share(variant: Variant, total: int, provenance: Provenance) -> Component:
+def _share(variant: Variant, total: int, provenance: Provenance) -> Component | None:
     if not total or variant.impressions is None:
-        return html.Span(wording.MISSING, className="missing", title="not counted")
+        return None
     source = provenance.button("Share shown", "This variant's part of all impressions.", variant.origin)
-    return figure(wording.percent(variant.impressions / total, 0), source)
+    return figure(f"{wording.percent(variant.impressions / total, 0)} of all", source)
 
 
 def _best_chance(variant: Variant, found: Experiment, provenance: Provenance) -> Component:
@@ -323,22 +366,25 @@ def _rank(variant: Variant, provenance: Provenance) -> Component:
     return figure(wording.count(variant.foreseen.rank), source)
 
 
-def _variant_row(letter: str, variant: Variant, provenance: Provenance) -> list[Content]:
+def _variant_row(letter: str, variant: Variant, total: int, provenance: Provenance) -> list[Content]:
     control = [html.Span("Control", className="tag")] if variant.is_control else []
-    text = variant.hook or variant.id
-    counts = [("Impressions", variant.impressions), ("Successes", variant.successes)]
-    return [
-        html.Strong(letter),
-        [html.Span(text, className="title"), " ", *control],
-        *(figure(wording.count(n), provenance.button(label, COUNT, variant.origin)) for label, n in counts),
-        _rate(variant, provenance),
-        _bounds(variant, provenance),
-    ]
+    name: list[Part] = [html.Span(variant.hook or variant.id, className="title"), " ", *control]
+    if variant.hook:
+        name.append(html.Span(variant.id, className="under"))
+    shown, won = (
+        figure(wording.count(n), provenance.button(label, COUNT, variant.origin))
+        for label, n in (("Impressions", variant.impressions), ("Successes", variant.successes))
+    )
+    share, bounds = (
+        html.Span(part, className="under")
+        for part in (_share(variant, total, provenance), _bounds(variant, provenance))
+    )
+    return [html.Strong(letter), name, [shown, share], won, [_rate(variant, provenance), bounds]]
 
 
-def _bounds(variant: Variant, provenance: Provenance) -> Component:
+def _bounds(variant: Variant, provenance: Provenance) -> Component | None:
     if variant.low is None or variant.high is None:
-        return html.Span(wording.MISSING, className="missing", title="no impressions yet")
+        return None
     meaning = f"Wilson interval of the rate, at {wording.percent(variant.confidence_level, 0)} confidence."
     source = provenance.button("Interval of the rate", meaning, variant.origin)
     return figure(f"{wording.percent(variant.low)} to {wording.percent(variant.high)}", source)

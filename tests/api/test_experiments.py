@@ -225,7 +225,7 @@ def test_an_export_of_all_holds_the_stored_verdicts(prompts: TestClient, engine:
     assert prompts.get(f"{EXPERIMENTS}/export?format=json").json() == []
     _judged(prompts, engine)
     with engine.begin() as connection:
-        connection.execute(text("INSERT INTO experiments (id, name) VALUES ('draft', '=1+1')"))
+        connection.execute(text("INSERT INTO experiments (id, name) VALUES ('draft', '=1+1'), ('tab', '\t=1+1')"))
     exported = {row["id"]: row for row in prompts.get(f"{EXPERIMENTS}/export?format=json").json()}
     shown = prompts.get(f"{EXPERIMENTS}/hooks").json()
     assert exported["draft"]["verdict"] is None
@@ -236,7 +236,11 @@ def test_an_export_of_all_holds_the_stored_verdicts(prompts: TestClient, engine:
     }
     answer = prompts.get(f"{EXPERIMENTS}/export")
     rows = {row["id"]: row for row in csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig")))}
-    assert rows["draft"]["name"] == "'=1+1"
+    assert (rows["draft"]["name"], rows["tab"]["name"]) == ("'=1+1", "'\t=1+1")
+    for asked, found in (("q=%3D1", ["draft", "tab"]), ("status=running", ["hooks"]), ("q=x&status=draft", [])):
+        named = prompts.get(f"{EXPERIMENTS}/export?format=json&{asked}").json()
+        assert [row["id"] for row in named] == found
+    assert prompts.get(f"{EXPERIMENTS}/export?status=done").status_code == 422
     assert rows["hooks"]["sha256"] == started["sha256"]
     assert "attachment" in answer.headers["content-disposition"]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Callable
 
 from playwright.sync_api import BrowserContext, expect
@@ -30,7 +33,7 @@ def test_the_verdict_stands_first_and_is_empty_before_the_start(
     page.goto(f"{url}/experiments/exp-00")
     for words in (
         "Keep running", "not decided yet", "Rule: the horizon is not reached.", "sample ratio p 0.97",
-        "exp-00-b", "Promoted:", 'curl -X POST "$PROMPT_API_URL/api/v1/experiments/exp-00/undo"',
+        "Promoted:", "50 % of all", 'curl -X POST "$PROMPT_API_URL/api/v1/experiments/exp-00/undo"',
         "Thompson sampling gives out the impressions; 10 % are split evenly.", "75.0 %",
     ):  # fmt: skip
         expect(page.get_by_text(words).first).to_be_visible()
@@ -40,11 +43,55 @@ def test_the_verdict_stands_first_and_is_empty_before_the_start(
     expect(page.get_by_text("Keep running").first).to_be_visible()
     assert page.get_by_text("curl").count() == 0
     with seeded.begin() as connection:
-        connection.execute(text("UPDATE experiment_verdicts SET verdict = 'ship'"))
+        connection.execute(
+            text("""UPDATE experiment_verdicts SET verdict = 'ship', variant_id = 'exp-00-b',
+                    reason = 'exp-00-b beats exp-00-a: uplift +9.0 %, best with probability 0.99'""")
+        )
     page.reload()
+    for words in ("Ship B", "B beats A: uplift +9.0 %, best with probability 0.99", "Grey is the control."):
+        expect(page.get_by_text(words, exact=words == "Ship B").first).to_be_visible()
     expect(page.get_by_text('curl -X POST "$PROMPT_API_URL/api/v1/experiments/exp-00/promote"')).to_be_visible()
     page.goto(f"{url}/experiments/exp-01")
     expect(page.get_by_text("No verdict yet")).to_be_visible()
+    page.goto(f"{url}/experiments?q=Experiment+0")
+    expect(page.get_by_role("row", name="Experiment 0 exp-00").get_by_text("Ship", exact=True)).to_be_visible()
+
+
+def test_the_headline_is_read_at_any_width(seeded: Engine, serve: Callable[..., str], context: BrowserContext) -> None:
+    hook = "Everybody who read the first half of this sentence also wanted to know how the other half would end"
+    with seeded.begin() as connection:
+        connection.execute(text("UPDATE variants SET hook = :hook"), {"hook": hook})
+    page = context.new_page()
+    page.goto(serve(seeded) + "/experiments/exp-00")
+    for width in (1440, 1200, 1024, 800, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        box = page.get_by_text(hook).first.bounding_box()
+        assert box is not None
+        assert box["width"] > 180, width
+
+
+def test_the_list_is_downloaded_as_it_is_filtered(
+    seeded: Engine, serve: Callable[..., str], context: BrowserContext
+) -> None:
+    with seeded.begin() as connection:
+        connection.execute(VERDICT, {"document": DOCUMENT})
+        connection.execute(text("UPDATE experiments SET name = '\t=1+1 of Zürich' WHERE id = 'exp-00'"))
+        connection.execute(text("UPDATE experiments SET status = 'stopped' WHERE id IN ('exp-00', 'exp-07')"))
+        connection.execute(text("INSERT INTO experiments (id, name) VALUES ('draft', 'of Zürich')"))
+    page = context.new_page()
+    page.goto(serve(seeded) + "/experiments?q=Z%C3%BCrich&status=stopped&page=1")
+    files = []
+    for label in ("Download CSV", "JSON"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=label).click()
+        files.append((download.value.suggested_filename, download.value.path().read_bytes()))
+    (csv_name, as_csv), (json_name, as_json) = files
+    assert (csv_name, json_name) == ("experiments.csv", "experiments.json")
+    (row,) = csv.DictReader(io.StringIO(as_csv.decode("utf-8-sig"), newline=""))
+    assert (row["id"], row["name"], row["verdict"]) == ("exp-00", "'\t=1+1 of Zürich", "keep running")
+    (found,) = json.loads(as_json)
+    assert (found["name"], found["n"], found["promoted"]) == ("\t=1+1 of Zürich", 2000, None)
+    assert list(found) == [*row, "plan"]
 
 
 PREDICTED = text("""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from threads_agent_dagster.api.bodies import Count, Id, In, JsonObject, Line, Name, Out, Page, StrictRoute
+from threads_agent_dagster.api.bodies import Count, Id, In, JsonObject, Line, Name, Out, Page, SearchText, StrictRoute
 from threads_agent_dagster.api.dependencies import EngineDep, OnceDep, Reply
 from threads_agent_dagster.api.exports import Format, attached, csv_lines, streamed
 from threads_agent_dagster.api.pages import PagingDep, page_of
@@ -173,7 +173,7 @@ class ArmIn(In):
     """`weight`: planned share of the impressions, equal without."""
 
     variant_id: Name
-    weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    weight: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)] | None = None
     dimensions: JsonObject = Field(default_factory=dict)
     hook: Line | None = None
     is_control: bool = False
@@ -226,9 +226,15 @@ def list_experiments(paging: PagingDep, engine: EngineDep, _: Viewer) -> Page[Ex
 
 
 @router.get("/export", response_class=StreamingResponse)
-def export_all(engine: EngineDep, _: Viewer, format: Format = "csv") -> StreamingResponse:
-    """All experiments with their stored verdicts as one file of any length (JSON: an array)."""
-    return streamed(engine, verdicts.export, Summary, SUMMARISED, "experiments", format)
+def export_all(
+    engine: EngineDep,
+    _: Viewer,
+    format: Format = "csv",
+    q: SearchText | None = None,
+    status: Literal["draft", "running", "stopped"] | None = None,
+) -> StreamingResponse:
+    """Experiments with their stored verdicts as one file of any length (JSON: an array); `q` is part of the name."""
+    return streamed(engine, lambda one: verdicts.export(one, q, status), Summary, SUMMARISED, "experiments", format)
 
 
 @router.get("/{experiment_id}")

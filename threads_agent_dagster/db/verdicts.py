@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, text
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select, text
 
 from threads_agent_dagster.db.bulk import insert_rows, parameter, replaced
-from threads_agent_dagster.db.tables import experiment_verdicts, promotions
+from threads_agent_dagster.db.tables import experiment_verdicts, experiments, promotions
 
 # The control first, then by id in the order of code points, as everywhere. A variant whose figures are not there yet
 # has NULL counts.
@@ -60,21 +60,44 @@ def find(connection: Connection, experiment_id: str) -> RowMapping | None:
     return connection.execute(wanted).mappings().one_or_none()
 
 
-_EXPORT = text("""
-    SELECT experiments.*, stored.verdict, stored.reason, stored.rule, stored.variant_id, stored.gate, stored.n,
-        stored.test, stored.p_value, stored.p_value_sequential, stored.srm_p, stored.input_version, stored.sha256,
-        stored.computed_at, stored.run_id, stored.code_version, (
-            SELECT variant_id FROM promotions WHERE experiment_id = experiments.id AND undone_at IS NULL
-            ORDER BY promotions.id DESC LIMIT 1
-        ) AS promoted
-    FROM experiments LEFT JOIN experiment_verdicts AS stored ON stored.experiment_id = experiments.id
-    ORDER BY experiments.id
-""").execution_options(yield_per=1_000)
+def find_all(connection: Connection, experiment_ids: Sequence[str]) -> Mapping[str, RowMapping]:
+    """Experiment id → its stored verdict, of those that have one."""
+    wanted = select(experiment_verdicts).where(experiment_verdicts.c.experiment_id.in_(experiment_ids))
+    return {row["experiment_id"]: row for row in connection.execute(wanted).mappings()}
 
 
-def export(connection: Connection) -> Iterable[RowMapping]:
-    """All experiments by id, each with its stored verdict and the promoted variant; in constant memory."""
-    return connection.execute(_EXPORT).mappings()
+_STORED = (
+    "verdict", "reason", "rule", "variant_id", "gate", "n", "test", "p_value", "p_value_sequential", "srm_p",
+    "input_version", "sha256", "computed_at", "run_id", "code_version",
+)  # fmt: skip
+_PROMOTED_LAST = (
+    select(promotions.c.variant_id)
+    .where(promotions.c.experiment_id == experiments.c.id, promotions.c.undone_at.is_(None))
+    .order_by(promotions.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_EXPORT = (
+    select(experiments, *(experiment_verdicts.c[name] for name in _STORED), _PROMOTED_LAST.label("promoted"))
+    .outerjoin_from(experiments, experiment_verdicts, experiment_verdicts.c.experiment_id == experiments.c.id)
+    .order_by(experiments.c.id)
+    .execution_options(yield_per=1_000)
+)
+
+
+def named(words: str | None = None, status: str | None = None) -> list[ColumnElement[bool]]:
+    """The condition of experiments whose name contains `words` and whose state is `status`."""
+    found = []
+    if words:
+        found.append(experiments.c.name.icontains(words, autoescape=True))
+    if status:
+        found.append(experiments.c.status == status)
+    return found
+
+
+def export(connection: Connection, words: str | None = None, status: str | None = None) -> Iterable[RowMapping]:
+    """Experiments by id, each with its stored verdict and the promoted variant; in constant memory."""
+    return connection.execute(_EXPORT.where(*named(words, status))).mappings()
 
 
 _LOCK = text("SELECT FROM experiments WHERE id = :id FOR UPDATE")

@@ -16,7 +16,7 @@ from threads_agent_dagster.errors import InvalidInput
 
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel takes UTF-8 for the local code page
 # What a spreadsheet may take for a formula is marked as text by an apostrophe; one that was there is doubled.
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'")
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'", "\t", "\r", "\n")
 COLUMNS: Final = (*Item.__dataclass_fields__, "content_sha256", "portfolio_sha256")
 
 _READ: Final[Mapping[str, Callable[[str], object]]] = {
