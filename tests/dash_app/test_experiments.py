@@ -67,7 +67,7 @@ def test_the_headline_is_read_at_any_width(seeded: Engine, serve: Callable[..., 
         page.set_viewport_size({"width": width, "height": 900})
         box = page.get_by_text(hook).first.bounding_box()
         assert box is not None
-        assert box["width"] > 180, width
+        assert box["width"] > 150, width
 
 
 def test_the_list_is_downloaded_as_it_is_filtered(
