@@ -16,6 +16,7 @@ from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
 
 OpenApp = Callable[..., TestClient]
 NEW = {"title": "Count every request", "category": "feature"}
+JSON = {"Content-Type": "application/json"}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -227,6 +228,16 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"display_priority": 10**400}, "display_priority"),
     ({"source_url": "javascript:alert(1)"}, "source_url"),
     ({"portfolio_section": "a\u0000b"}, "portfolio_section"),
+    ({"description": "half of a pair \ud83d"}, "description"),
+    ({"started_at": "0000-01-01T00:00:00Z"}, "started_at"),
+    ({"linkedin_published_at": "10000-01-01T00:00:00Z"}, "linkedin_published_at"),
+    ({"category": None}, "category"),
+    ({"portfolio_ready": None}, "portfolio_ready"),
+    ({"portfolio_ready": "yes"}, "portfolio_ready"),
+    ({"display_priority": "5"}, "display_priority"),
+    ({"display_priority": True}, "display_priority"),
+    ({"display_priority": float("nan")}, "display_priority"),
+    ({"linkedin_post_id": {}}, "linkedin_post_id"),
 ]
 
 
@@ -234,12 +245,21 @@ def test_nothing_that_is_not_valid_is_stored(editor: TestClient, engine: Engine,
     """Among them the predecessor's failures obs-11 and obs-12."""
     for change, field in INVALID:
         with subtests.test(change=str(change)[:80]):
-            answer = editor.post(
-                "/achievements/", content=json.dumps(NEW | change), headers={"Content-Type": "application/json"}
-            )
+            answer = editor.post("/achievements/", content=json.dumps(NEW | change), headers=JSON)
             assert answer.status_code == 422
             assert any(field in one["field"] for one in answer.json()["errors"])
             assert editor.get("/achievements/").json()["items"] == []
+
+
+def test_nothing_that_is_not_valid_changes_what_is_stored(editor: TestClient, subtests: pytest.Subtests) -> None:
+    created = editor.post("/achievements/", json=NEW)
+    path, before = created.headers["location"], created.json()
+    for change, field in INVALID:
+        with subtests.test(change=str(change)[:80]):
+            answer = editor.put(path, content=json.dumps(change), headers=JSON)
+            assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+            assert field in [error["field"] for error in answer.json()["errors"]]
+            assert editor.get(path).json() == before
 
 
 def test_an_edit_is_checked_against_what_is_stored(editor: TestClient) -> None:
@@ -284,7 +304,7 @@ def test_an_edit_of_an_older_version_is_refused(editor: TestClient) -> None:
     assert first.status_code == 200
     assert editor.put(path, json={"title": "Second"}, headers={"If-Match": seen}).status_code == 412
     assert editor.get(path).json()["title"] == "First"
-    again = {"If-Match": first.headers["etag"]}
+    again = {"If-Match": f'"another", {first.headers["etag"]}'}
     assert editor.put(path, json={"title": "Second"}, headers=again).status_code == 200
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import AliasPath, Field, HttpUrl, model_validator
+from pydantic import AliasPath, Field, HttpUrl, field_validator
 from sqlalchemy import Connection, RowMapping
 
 from threads_agent_dagster.api.bodies import (
@@ -141,18 +141,18 @@ class Written(In):
     started_at: Moment | None = None
     completed_at: Moment | None = None
     source_url: Annotated[HttpUrl, Field(max_length=500)] | None = None
-    portfolio_ready: bool | None = None
+    portfolio_ready: Annotated[bool, Field(strict=True)] | None = None
     portfolio_section: Name | None = None
-    display_priority: Annotated[int, Field(ge=0, le=1000)] | None = None
+    display_priority: Annotated[int, Field(ge=0, le=1000, strict=True)] | None = None
     linkedin_post_id: Annotated[Name, Field(max_length=255)] | None = None
     linkedin_published_at: Moment | None = None
 
-    @model_validator(mode="after")
-    def _required_when_given(self) -> Self:
-        for name in ("title", "category", "portfolio_ready", "display_priority"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null")
-        return self
+    @field_validator("title", "category", "portfolio_ready", "display_priority", mode="before")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("it cannot be null")
+        return value
 
     def values(self) -> dict[str, Any]:
         """Column → value of the fields that were given."""

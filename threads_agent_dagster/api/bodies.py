@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -77,13 +77,9 @@ Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=
 JsonObject = Annotated[dict[str, JsonValue], Field(max_length=100)]
 
 
-def _reject_constant(name: str) -> NoReturn:
-    raise InvalidInput(f"{name} is not JSON", field="body")
-
-
 def _loads(body: bytes) -> object:
     try:
-        return json.loads(body, parse_constant=_reject_constant)
+        return json.loads(body)  # with NaN and Infinity, so that their refusal can name the field
     except RecursionError:
         raise InvalidInput("nested too deeply", field="body") from None
     except UnicodeDecodeError:
@@ -96,18 +92,17 @@ def _loads(body: bytes) -> object:
 
 def parse_json(body: bytes) -> object:
     """The value of a JSON text. Raises InvalidInput for NaN, unreadable numbers, and nesting beyond MAX_DEPTH."""
-    value = _loads(body)
-    for _, depth, path in _walk(value):
-        if depth > MAX_DEPTH:
-            raise InvalidInput("nested too deeply", field=_render(path))
-    return value
+    return _checked(_loads(body), _infinite)
 
 
 def parse_storable_json(body: bytes) -> object:
     """As `parse_json`; refuses also text and numbers that PostgreSQL cannot hold."""
-    value = _loads(body)
+    return _checked(_loads(body), _unstorable)
+
+
+def _checked(value: object, fault_of: Callable[[object], str | None]) -> object:
     for item, depth, path in _walk(value):
-        fault = "nested too deeply" if depth > MAX_DEPTH else _fault(item)
+        fault = "nested too deeply" if depth > MAX_DEPTH else fault_of(item)
         if fault:
             raise InvalidInput(fault, field=_render(path))
     return value
@@ -128,17 +123,19 @@ def _walk(value: object) -> Iterator[tuple[object, int, Where | None]]:
             waiting.extend((child, depth + 1, (path, index)) for index, child in enumerate(item))
 
 
-def _fault(item: object) -> str | None:
+def _infinite(item: object) -> str | None:
+    return "not a finite number" if isinstance(item, float) and not math.isfinite(item) else None
+
+
+def _unstorable(item: object) -> str | None:
     if isinstance(item, str):
         try:
             storable_text(item)
         except ValueError as error:
             return str(error)
-    if isinstance(item, float) and not math.isfinite(item):
-        return "a number too large to store"
     if isinstance(item, int) and abs(item) > BIGINT:
         return "a number too large to store"
-    return None
+    return _infinite(item)
 
 
 def _render(path: Where | None) -> str:
@@ -175,10 +172,7 @@ class StrictRoute(APIRoute):
             body = await strict.body()
             strict.state.body_hash = hashlib.sha256(body).hexdigest()  # what an Idempotency-Key holds a caller to
             if body:
-                small = len(body) <= SMALL_BODY_BYTES
-                strict.parsed = (
-                    parse_storable_json(body) if small else await run_in_threadpool(parse_storable_json, body)
-                )
+                strict.parsed = await _parsed(body)
             return await handle(strict)
 
         return handle_strictly

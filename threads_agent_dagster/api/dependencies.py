@@ -43,8 +43,8 @@ def etag(row: RowMapping) -> str:
 
 
 def check_version(row: RowMapping, if_match: str | None) -> None:
-    """Raises Stale when the caller saw another version of the row."""
-    if if_match not in (None, "*", etag(row)):
+    """Raises Stale when the caller saw another version of the row; `if_match` is `*` or a list of entity tags."""
+    if if_match is not None and not {"*", etag(row)} & {tag.strip() for tag in if_match.split(",")}:
         raise Stale("it was changed meanwhile; read it again")
 
 
