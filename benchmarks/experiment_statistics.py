@@ -1,7 +1,8 @@
 """P8: full analysis of 100,000 variants beside a loop over beta.ppf; and whether the statistics keep their promises.
 
-Promises: A/A experiments with daily looks, coverage of the intervals, power of the sample-ratio test, and how many
-naive winners of the Upworthy Research Archive (Matias et al. 2021) survive correction and sequential testing.
+Promises: A/A experiments with daily looks, coverage of the intervals, power of the sample-ratio test, comparisons by
+posts whose rates vary, and how many naive winners of the Upworthy Research Archive (Matias et al. 2021) survive
+correction and sequential testing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from threads_agent_dagster.domain.significance import (
     holm,
     sample_ratio_p_value,
 )
+from threads_agent_dagster.domain.units import compare_units
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "upworthy_experiments.csv"
 ALPHA = 0.05
@@ -39,6 +42,7 @@ def run(size: Size) -> list[Row]:
     rows += _peeking(rng, 2_000 if full else 200, 90 if full else 10)
     rows += [_coverage(rng, 400_000 if full else 4_000), *_coverage_by_size(rng, 100_000 if full else 2_000)]
     rows += [*_sample_ratio_power(rng, 20_000 if full else 500)]
+    rows += [*_by_posts(rng, 1_000 if full else 20)]
     return rows + _naive_winners()
 
 
@@ -142,6 +146,29 @@ def _sample_ratio_power(rng: np.random.Generator, experiments: int) -> list[Row]
         what = f"sample ratio {split:.1%} : {1 - split:.1%} of 10,000 flagged at {SRM_ALPHA:g}"
         rows.append(Row("A/A", what, "share", found, limit=limit, series="sample ratio", x=split))
     return rows
+
+
+def _by_posts(rng: np.random.Generator, runs: int, posts: int = 50, shown: int = 1_000) -> Iterator[Row]:
+    """Two arms of posts at 1.5 %; half of the variance of their log rates was there before, and seen in 8,000 each."""
+    for spread, uplift in ((0.0, 0.0), (0.25, 0.0), (0.5, 0.0), (0.5, 0.3)):
+        called = np.zeros(4)
+        removed = effect = 0.0
+        for _ in range(runs):
+            known, own = rng.normal(0, spread * np.sqrt(0.5), (2, 2 * posts))
+            treated = rng.permutation(np.arange(2 * posts) < posts)
+            n = rng.poisson(shown, 2 * posts)
+            x = rng.binomial(n, 0.015 * np.exp(known + own) * np.where(treated, 1 + uplift, 1))
+            before = rng.binomial(8 * shown, 0.015 * np.exp(known)) / (8 * shown)
+            sums = [[values[~treated].sum(), values[treated].sum()] for values in (x, n)]
+            plain, adjusted = compare_units(n, x, treated), compare_units(n, x, treated, before)
+            p = [equal_rates_p_value(*sums), always_valid_p_value(*sums), plain.p_value, adjusted.p_value]
+            called += np.array(p, dtype=float) <= ALPHA
+            removed, effect = removed + adjusted.variance_removed / runs, effect + plain.design_effect / runs
+        what = f"of {runs:,} experiments with {2 * posts} posts whose rates vary by {spread:.0%}, uplift {uplift:.0%}"
+        for test, share in zip(("fixed", "sequential", "by posts", "by posts with earlier rates"), called, strict=True):
+            yield Row("posts", f"{what}: significant at the end, {test}", "share", share / runs)
+        yield Row("posts", f"{what}: design effect", "times", effect)
+        yield Row("posts", f"{what}: variance that the earlier rates remove", "share", removed)
 
 
 def _naive_winners() -> list[Row]:

@@ -108,6 +108,7 @@ IMPOSSIBLE = [
     [_event("a"), _event("a")],
     [_event("a", success_rate=1.22)],
     [_event("a", observed_at="2026-01-01")],
+    [_event("a", observed_at="8999-01-01T00:00:00Z")],
     [],
     [_event(str(number)) for number in range(1001)],
 ]

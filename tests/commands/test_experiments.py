@@ -133,6 +133,43 @@ def test_weights_are_the_planned_split() -> None:
     assert code == 1
 
 
+UNITS = "experiment_id,variant_id,unit_id,impressions,successes,before\n"
+
+
+def test_posts_are_compared_with_their_earlier_rates() -> None:
+    posts = [
+        (arm, i, 20 + 7 * (i % 5) + (12 if arm == "b" else 0), 0.02 + 0.007 * (i % 5))
+        for arm in "abc"
+        for i in range(20)
+    ]
+    lines = "".join(f"e,{arm},{arm}{i},1000,{won},{before}\n" for arm, i, won, before in posts)
+    result = CliRunner().invoke(app, ["units"], input=UNITS + lines)
+    (answer,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (answer["control"], result.exit_code) == ("a", 0)
+    better, same = answer["comparisons"]
+    assert (better["variant_id"], same["variant_id"]) == ("b", "c")
+    assert (better["difference"], same["difference"]) == pytest.approx((0.012, 0))
+    assert better["variance_removed"] == pytest.approx(1)
+    assert better["p_holm"] < 1e-6
+    assert same["p_holm"] == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("e,a,1,10,1,0.1\ne,b,1,10,1,0.1\n", "line 3: unit_id: '1' is empty or stands twice in experiment 'e'"),
+        ("e,a,1,10,1,2\n", "line 2: before: '2' is not a rate between 0 and 1"),
+        ("e,a,1,10,1,\n", "line 2: before: '' is not a rate between 0 and 1"),
+        ("e,a,1,10,1,0.1\n", "experiment 'e': variant_id: 'a' is the only variant"),
+        ("e,a,1,10,1,0.1\ne,b,2,10,1,0.1\n", "experiment 'e': unit_id: fewer than 5 units in an arm"),
+    ],
+)
+def test_units_that_cannot_be_compared_are_named(lines: str, complaint: str) -> None:
+    result = CliRunner().invoke(app, ["units"], input=UNITS + lines)
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert result.stderr.startswith(complaint)
+
+
 def test_the_same_input_gives_the_same_bytes() -> None:
     text = HEADER + "".join(f"e{i},{arm},{1000 + i},{30 + i % 7}\n" for i in range(50) for arm in "abc")
     assert (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Path
@@ -26,6 +26,7 @@ from threads_agent_dagster.work.variants import record, select
 router = APIRouter(prefix="/api/v1/variants", tags=["variants"], route_class=StrictRoute)
 
 MAX_BATCH = 1000
+CLOCKS_APART = timedelta(hours=1)  # a moment of the future would make all other variants look stale, for ever
 
 
 class Variant(Out):
@@ -81,6 +82,8 @@ class Observed(In):
             raise ValueError("more successes than impressions")
         if max((self.guardrails or {}).values(), default=0) > self.impressions:
             raise ValueError("more harm than impressions")
+        if self.observed_at is not None and self.observed_at > datetime.now(UTC) + CLOCKS_APART:
+            raise ValueError("observed_at lies in the future")
         return self
 
 

@@ -1,4 +1,4 @@
-"""`threads-agent experiments analyze | plan | verify`: statistics of counts, and verdicts computed again."""
+"""`threads-agent experiments analyze | units | plan | verify`: statistics of counts, and verdicts computed again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from threads_agent_dagster.domain.experiments import Analysis, Plan
 
 COLUMNS = ("experiment_id", "variant_id", "impressions", "successes")
+UNIT_COLUMNS = ("experiment_id", "variant_id", "unit_id", "impressions", "successes")
 DIGITS = 10  # significant digits of printed numbers
 
 app = typer.Typer(help="What works, and how sure that is.", no_args_is_help=True)
@@ -53,6 +54,22 @@ class Experiment:
     broken: bool = False
 
 
+@dataclass(slots=True)
+class UnitExperiment:
+    """The units of one experiment, in the order of their lines."""
+
+    experiment_id: str
+    unit_ids: set[str] = field(default_factory=set)
+    variant_ids: list[str] = field(default_factory=list)
+    impressions: list[int] = field(default_factory=list)
+    successes: list[int] = field(default_factory=list)
+    before: list[float] = field(default_factory=list)
+    broken: bool = False
+
+
+Kind = TypeVar("Kind", Experiment, UnitExperiment)
+
+
 @app.command()
 def analyze(
     alpha: AlphaOption = 0.05,
@@ -73,9 +90,31 @@ def analyze(
     plan = Plan(alpha=alpha, power=power, mde=mde, stopping_rule=stopping_rule, horizon=horizon)
     if daily_impressions is not None:
         _positive(daily_impressions)
-    experiments, problems = _read(sys.stdin.buffer.read())
+    experiments, problems = _read(sys.stdin.buffer.read(), COLUMNS, Experiment, _add)
     for line in _answers(experiments, control, plan, daily_impressions):
         sys.stdout.write(line + "\n")
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("units")
+def analyze_units(alpha: AlphaOption = 0.05, control: ControlOption = "control") -> None:
+    """Compare variants by posts: CSV in (experiment_id,variant_id,unit_id,impressions,successes[,before]), JSONL out.
+
+    A line is a post, or whatever was given a variant as a whole. `before` is a rate that was known before it was, e.g.
+    of the same persona, weekday and hour; what it explains is taken out (CUPED). For one look, at the planned end.
+    """
+    from threads_agent_dagster.domain.experiments import Plan
+
+    Plan(alpha=alpha)  # names an alpha that is none
+    experiments, problems = _read(sys.stdin.buffer.read(), UNIT_COLUMNS, UnitExperiment, _add_unit)
+    for experiment in experiments:
+        try:
+            sys.stdout.write(json.dumps(_unit_answer(experiment, control, alpha)) + "\n")
+        except InvalidInput as error:
+            problems.append(f"experiment {experiment.experiment_id!r}: {error}; it is left out")
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
@@ -146,7 +185,9 @@ def _visible_within(
     return None if uplift is None else float(f"{uplift:.4g}")
 
 
-def _read(data: bytes) -> tuple[list[Experiment], list[str]]:
+def _read(
+    data: bytes, columns: Sequence[str], make: Callable[[str], Kind], add: Callable[[Kind, dict[str, str]], None]
+) -> tuple[list[Kind], list[str]]:
     """The experiments without a wrong line, in the order of their first line, and what is wrong with the others."""
     try:
         lines = data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
@@ -157,15 +198,15 @@ def _read(data: bytes) -> tuple[list[Experiment], list[str]]:
         header = [name.strip() for name in _fields(lines[0])]
     except InvalidInput as error:
         return [], [f"line 1: {error}"]
-    if missing := [column for column in COLUMNS if column not in header]:
+    if missing := [column for column in columns if column not in header]:
         return [], [f"line 1: the header lacks {', '.join(missing)}"]
-    experiments: dict[str, Experiment] = {}
+    experiments: dict[str, Kind] = {}
     problems = []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         try:
-            _add(experiments, header, line)
+            _add_line(experiments, header, line, make, add)
         except InvalidInput as error:
             problems.append(f"line {number}: {error}; its experiment is left out")
     return [experiment for experiment in experiments.values() if not experiment.broken], problems
@@ -179,28 +220,67 @@ def _fields(line: str) -> list[str]:
         raise InvalidInput(str(error)) from None
 
 
-def _add(experiments: dict[str, Experiment], header: list[str], line: str) -> None:
+def _add_line(
+    experiments: dict[str, Kind],
+    header: list[str],
+    line: str,
+    make: Callable[[str], Kind],
+    add: Callable[[Kind, dict[str, str]], None],
+) -> None:
     values = [value.strip() for value in _fields(line)]
     row = dict(zip(header, values, strict=False))
     name = row.get("experiment_id")
     if not name:
         raise InvalidInput("is empty", "experiment_id")
-    experiment = experiments.setdefault(name, Experiment(name))
+    experiment = experiments.setdefault(name, make(name))
     was_broken, experiment.broken = experiment.broken, True  # until the line has proved right
     if len(values) != len(header):
         raise InvalidInput(f"{len(values)} values for {len(header)} columns")
     if not row["variant_id"]:
         raise InvalidInput("is empty", "variant_id")
+    add(experiment, row)
+    experiment.broken = was_broken
+
+
+def _add(experiment: Experiment, row: dict[str, str]) -> None:
     if row["variant_id"] in experiment.variant_ids:
-        raise InvalidInput(f"{row['variant_id']!r} stands twice in experiment {name!r}", "variant_id")
-    impressions, successes = (_count(row, column) for column in ("impressions", "successes"))
-    if successes > impressions:
-        raise InvalidInput(f"{successes} is more than the {impressions} impressions", "successes")
+        named = f"{row['variant_id']!r} stands twice in experiment {experiment.experiment_id!r}"
+        raise InvalidInput(f"{named} (one line a post: experiments units)", "variant_id")
+    impressions, successes = _counts(row)
     experiment.weights.append(_weight(row))
     experiment.variant_ids.append(row["variant_id"])
     experiment.impressions.append(impressions)
     experiment.successes.append(successes)
-    experiment.broken = was_broken
+
+
+def _add_unit(experiment: UnitExperiment, row: dict[str, str]) -> None:
+    if not row["unit_id"] or row["unit_id"] in experiment.unit_ids:
+        named = f"{row['unit_id']!r} is empty or stands twice in experiment {experiment.experiment_id!r}"
+        raise InvalidInput(named, "unit_id")
+    impressions, successes = _counts(row)
+    before = _earlier_rate(row["before"]) if "before" in row else 0.0
+    experiment.unit_ids.add(row["unit_id"])
+    experiment.variant_ids.append(row["variant_id"])
+    experiment.impressions.append(impressions)
+    experiment.successes.append(successes)
+    experiment.before.append(before)
+
+
+def _earlier_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate <= 1:
+        raise InvalidInput(f"{text!r} is not a rate between 0 and 1", "before")
+    return rate
+
+
+def _counts(row: dict[str, str]) -> tuple[int, int]:
+    impressions, successes = (_count(row, column) for column in ("impressions", "successes"))
+    if successes > impressions:
+        raise InvalidInput(f"{successes} is more than the {impressions} impressions", "successes")
+    return impressions, successes
 
 
 def _count(row: dict[str, str], column: str) -> int:
@@ -223,6 +303,32 @@ def _weight(row: dict[str, str]) -> float:
     if not 0 < weight < math.inf:
         raise InvalidInput(f"{text!r} is not a positive number", "weight")
     return weight
+
+
+def _unit_answer(experiment: UnitExperiment, control: str, alpha: float) -> dict[str, object]:
+    import numpy as np
+
+    from threads_agent_dagster.domain.significance import holm
+    from threads_agent_dagster.domain.units import compare_units
+
+    ids = list(dict.fromkeys(experiment.variant_ids))
+    baseline = control if control in ids else ids[0]
+    if len(ids) < 2:
+        raise InvalidInput(f"{baseline!r} is the only variant", "variant_id")
+    columns = np.array([experiment.impressions, experiment.successes, experiment.before], dtype=float)
+    arms = np.array(experiment.variant_ids, dtype=object)
+    others = [name for name in ids if name != baseline]
+    found = []
+    for name in others:
+        chosen = (arms == baseline) | (arms == name)
+        n, x, before = columns[:, chosen]
+        found.append(compare_units(n, x, arms[chosen] == name, before, alpha / len(others)))
+    corrected = holm([one.p_value for one in found])
+    comparisons = [
+        {"variant_id": name, **{key: _number(value) for key, value in asdict(one).items()}, "p_holm": _number(p)}
+        for name, one, p in zip(others, found, corrected, strict=True)
+    ]
+    return {"experiment_id": experiment.experiment_id, "control": baseline, "comparisons": comparisons}
 
 
 def _answers(experiments: list[Experiment], control: str, plan: Plan, daily_impressions: float | None) -> Iterator[str]:
