@@ -50,6 +50,7 @@ from dash_app.rows import (
     QueueLine,
     Rule,
     Segment,
+    SetAside,
     Similar,
     Variant,
     Verdict,
@@ -318,6 +319,9 @@ def _achievement(row: Row[Any]) -> Achievement:
         complexity_rules=_rules(row.complexity_rules),
         skills=[(skill["name"], skill["evidence"]) for skill in row.skills],
         quotes=[claim["quote"] for claim in (row.business_value or {}).get("claims", [])],
+        set_aside=[
+            SetAside(one["field"], one["value"], one["edited_by"]) for one in row.metadata_json.get("set_aside", [])
+        ],
     )
 
 

@@ -124,8 +124,20 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """One field as somebody had set it."""
+
+    field: str
+    value: str | int | None
+    edited_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Achievement:
-    """One achievement with its evidence; rules are None where it was never scored."""
+    """One achievement with its evidence; rules are None where it was never scored.
+
+    `set_aside` is what people wrote on another achievement of the same change, where a later edit says else.
+    """
 
     listed: ListedAchievement
     description: str | None
@@ -137,6 +149,7 @@ class Achievement:
     complexity_rules: Sequence[Rule] | None
     skills: Sequence[tuple[str, str]]
     quotes: Sequence[str]
+    set_aside: Sequence[SetAside]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from dash_app.components import (
     web_link,
 )
 from dash_app.pages.page import Page, Shown, View, heading, item_number, whose
-from dash_app.rows import Achievement, ListedAchievement, Rule, Similar
+from dash_app.rows import Achievement, ListedAchievement, Rule, SetAside, Similar
 from threads_agent_dagster.db.identities import Me
 from threads_agent_dagster.domain.achievements import CATEGORIES, SOURCE_TYPES
 from threads_agent_dagster.domain.embeddings import NEAR_DUPLICATE
@@ -245,7 +245,18 @@ def _evidence(found: Achievement, provenance: Provenance) -> Component:
         ("Claims", html.Ul([html.Li(f"“{quote}”") for quote in found.quotes]) if found.quotes else "none in the text"),
         ("Skills", _skills(found.skills)),
     ]
+    if found.set_aside:
+        pairs.append(("Set aside", html.Ul([html.Li(_aside(one)) for one in found.set_aside])))
     return card("Evidence", definitions(pairs))
+
+
+def _aside(one: SetAside) -> list[Part]:
+    """Another's word for the same, which a later edit replaced."""
+    value = wording.MISSING if one.value is None else f"“{one.value}”"
+    return [
+        f"{wording.sentence_case(one.field.replace('_', ' '))}: {value}",
+        html.Span(f" {one.edited_by}", className="unit"),
+    ]
 
 
 def _skills(skills: Sequence[tuple[str, str]]) -> Component | str:

@@ -8,7 +8,11 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from dash_app import data
-from dash_app.rows import PER_PAGE
+from dash_app.address import Query
+from dash_app.components import Provenance
+from dash_app.pages.achievements import detail
+from dash_app.pages.page import View
+from dash_app.rows import PER_PAGE, SetAside
 from threads_agent_dagster.db import identities
 from threads_agent_dagster.db.engine import make_engine
 from threads_agent_dagster.errors import ConfigurationError, Unavailable
@@ -185,6 +189,17 @@ def test_deleted_achievements_are_not_shown(seeded: Engine) -> None:
         connection.execute(text("UPDATE achievements SET deleted_at = now() WHERE id = 3"))
     assert data.achievement(seeded, 3) is None
     assert data.list_achievements(seeded, {}, 1).total == 29
+
+
+def test_what_was_set_aside_is_shown_with_who_wrote_it(seeded: Engine) -> None:
+    aside = '{"set_aside": [{"field": "title", "value": "Mine <b>", "edited_by": "ada", "edited_at": null}]}'
+    with seeded.begin() as connection:
+        connection.execute(text("UPDATE achievements SET metadata_json = :aside WHERE id = 3"), {"aside": aside})
+    found = data.achievement(seeded, 3)
+    assert found is not None
+    assert found.set_aside == [SetAside("title", "Mine <b>", "ada")]
+    shown = detail(View(seeded, Provenance("http://127.0.0.1:1"), Query.parse(""), "3"))
+    assert "Title: “Mine <b>”" in str(shown.children)
 
 
 @pytest.mark.parametrize("key", [0, 2**31, 2**62])

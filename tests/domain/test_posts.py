@@ -62,6 +62,15 @@ def test_why_can_be_read() -> None:
     assert set(stored["candidates"][0]) == {"style", "hook", "score", "freshness", "strength"}
 
 
+def test_the_topic_s_words_are_kept_in_whatever_hook_is_taken() -> None:
+    """The predecessor's failure obs-23: "Love everyone" came out as two emojis without the words."""
+    drafts = [compose("Love everyone", None, str(n), {}) for n in range(100)]
+    assert all("love everyone" in draft.hook.lower() for draft in drafts)
+    hooks = {one.hook.lower() for draft in drafts for one in draft.choice.candidates}
+    assert all("love everyone" in hook for hook in hooks)
+    assert {draft.choice.taken.style for draft in drafts} == set(HOOK_STYLES)
+
+
 def test_a_post_without_a_topic_is_refused() -> None:
     with pytest.raises(InvalidInput, match="topic: must not be empty"):
         compose("  ", INPUT, "1", {})
