@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from threads_agent_dagster.domain.emotions import EMOTIONS, POLARITIES, Floats, Scorer, Scores
 from threads_agent_dagster.domain.english import is_english
+from threads_agent_dagster.domain.negations import with_plain_negations, without_unmet
 from threads_agent_dagster.domain.social_text import in_plain_words
 from threads_agent_dagster.errors import ConfigurationError
 
@@ -207,8 +208,9 @@ class PackagedScorer:
         return Scores(emotions, sentiment, supported)
 
     def _measure(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
-        sentiment = self.polarity(texts)
-        plain = [in_plain_words(text) for text in texts]
+        felt = [without_unmet(text) for text in texts]
+        sentiment = self.polarity(felt)
+        plain = [with_plain_negations(in_plain_words(text)) for text in felt]
         readings = [model(plain) for model in self.models]
         features = np.column_stack([*(reading.logits for reading in readings), sentiment[:, -1]])
         chances = 1 / (1 + np.exp(-(features @ self.mix + self.offset)))
