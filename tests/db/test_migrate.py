@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from threads_agent_dagster.db import migrate, revisions
-from threads_agent_dagster.db.engine import make_engine
+from threads_agent_dagster.db.engine import make_engine, sqlalchemy_url
 from threads_agent_dagster.db.tables import metadata
 from threads_agent_dagster.errors import ConfigurationError
 
@@ -59,3 +59,25 @@ def test_a_server_that_is_too_old_is_named(empty_database_url: str, monkeypatch:
     with pytest.raises(ConfigurationError, match=r"PostgreSQL \d+ answers at DATABASE_URL; 99 or newer is needed"):
         migrate.upgrade(empty_database_url)
     assert migrate.current(empty_database_url) is None
+
+
+def test_whoever_may_create_no_extension_gets_all_but_the_index_that_needs_one(empty_database_url: str) -> None:
+    admin = make_engine(empty_database_url)
+    with admin.begin() as connection:
+        connection.execute(text("CREATE EXTENSION vector"))
+        connection.execute(text("CREATE ROLE poor LOGIN PASSWORD 'poor'"))
+        connection.execute(text("GRANT CREATE ON SCHEMA public TO poor"))
+    poor = sqlalchemy_url(empty_database_url).set(username="poor", password="poor")
+    try:
+        migrate.upgrade(poor.render_as_string(hide_password=False))
+        assert migrate.current(empty_database_url) == revisions.head()
+        with admin.connect() as connection:
+            found = connection.execute(text("SELECT extname FROM pg_extension")).scalars().all()
+            assert "pg_trgm" not in found
+            assert connection.execute(text("SELECT to_regclass('idx_achievements_search')")).scalar_one() is None
+        migrate.downgrade(poor.render_as_string(hide_password=False), "base")
+    finally:
+        with admin.begin() as connection:
+            connection.execute(text("DROP OWNED BY poor"))
+            connection.execute(text("DROP ROLE poor"))
+        admin.dispose()
