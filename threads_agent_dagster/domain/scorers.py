@@ -39,7 +39,7 @@ _ACCURATE: Final = "goemotions-minilm@4"
 _FAST: Final = "goemotions-linear@4"
 
 OUTPUTS: Final = (*EMOTIONS, "positive", "negative")  # of the models
-VADER_SHARE: Final = 0.4  # of the compound; the rest is the model's opinion
+VADER_SHARE: Final = 0.45  # of the compound; the rest is the model's opinion
 
 Arrays = dict[str, NDArray[Any]]
 
