@@ -189,9 +189,23 @@ def test_plan_says_how_long_to_run_and_what_can_be_seen() -> None:
     assert CliRunner().invoke(app, ["plan", *options, "--days", "8"]).stdout == result.stdout
 
 
-@pytest.mark.parametrize("options", [["--baseline", "2"], ["--baseline", "0.1", "--daily-impressions", "0"]])
-def test_impossible_plans_are_refused(options: list[str]) -> None:
-    assert isinstance(CliRunner().invoke(app, ["plan", *options]).exception, InvalidInput)
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ("--baseline 2", "baseline"),
+        ("--baseline 0.1 --mde 10", "mde"),
+        ("--baseline 0.1 --daily-impressions 0", "--daily-impressions"),
+        ("--baseline 0.1 --daily-impressions inf", "--daily-impressions"),
+        ("--baseline 0.1 --daily-impressions 1e-300", "--daily-impressions"),
+        ("--baseline 0.1 --days 5", "--daily-impressions"),
+        ("--baseline 0.1 --daily-impressions 100 --days nan", "--days"),
+        ("--baseline 0.1 --daily-impressions 100 --days -5", "--days"),
+    ],
+)
+def test_impossible_plans_are_refused(options: str, field: str) -> None:
+    refused = CliRunner().invoke(app, ["plan", *options.split()]).exception
+    assert isinstance(refused, InvalidInput)
+    assert refused.field == field
 
 
 def _stored_verdict(engine: Engine) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("experiment_id", "variant_id", "impressions", "successes")
 UNIT_COLUMNS = ("experiment_id", "variant_id", "unit_id", "impressions", "successes")
+SMALLEST, LONGEST = 0.001, 1e9  # of days and of impressions per day
 DIGITS = 10  # significant digits of printed numbers
 
 app = typer.Typer(help="What works, and how sure that is.", no_args_is_help=True)
@@ -170,10 +171,10 @@ def verify(
         raise typer.Exit(1)
 
 
-def _positive(daily_impressions: float | None) -> float:
-    if daily_impressions is None or not daily_impressions > 0:
-        raise InvalidInput(f"{daily_impressions} is not positive", "--daily-impressions")
-    return daily_impressions
+def _positive(value: float, option: str = "--daily-impressions") -> float:
+    if not SMALLEST <= value <= LONGEST:
+        raise InvalidInput(f"{value} is not between {SMALLEST:g} and {LONGEST:g}", option)
+    return value
 
 
 def _visible_within(
@@ -181,7 +182,10 @@ def _visible_within(
 ) -> float | None:
     from threads_agent_dagster.domain.experiments import minimum_detectable_uplift
 
-    uplift = minimum_detectable_uplift(plan, baseline, int(days * _positive(daily_impressions) // variants), variants)
+    if daily_impressions is None:
+        raise InvalidInput("--days needs it", "--daily-impressions")
+    impressions = int(_positive(days, "--days") * _positive(daily_impressions) // variants)
+    uplift = minimum_detectable_uplift(plan, baseline, impressions, variants)
     return None if uplift is None else float(f"{uplift:.4g}")
 
 
