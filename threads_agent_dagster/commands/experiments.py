@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -236,7 +237,9 @@ def _add_line(
     name = row.get("experiment_id")
     if not name:
         raise InvalidInput("is empty", "experiment_id")
-    experiment = experiments.setdefault(name, make(name))
+    if name not in experiments:
+        experiments[name] = make(name)
+    experiment = experiments[name]
     was_broken, experiment.broken = experiment.broken, True  # until the line has proved right
     if len(values) != len(header):
         raise InvalidInput(f"{len(values)} values for {len(header)} columns")
@@ -289,13 +292,19 @@ def _counts(row: dict[str, str]) -> tuple[int, int]:
 
 def _count(row: dict[str, str], column: str) -> int:
     text = row[column]
-    from threads_agent_dagster.domain.experiments import LARGEST
-
     if not (text.isascii() and text.isdigit()):
         raise InvalidInput(f"{text!r} is not a whole number of 0 or more", column)
-    if len(text) > len(str(LARGEST)) or int(text) > LARGEST:
-        raise InvalidInput(f"{text[:40]} is more than {LARGEST}, beyond which statistics lose their digits", column)
-    return int(text)
+    count = int(text[:20])
+    if len(text) > 20 or count > _largest():
+        raise InvalidInput(f"{text[:40]} is more than {_largest()}, beyond which statistics lose their digits", column)
+    return count
+
+
+@cache
+def _largest() -> int:
+    from threads_agent_dagster.domain.experiments import LARGEST
+
+    return LARGEST
 
 
 def _weight(row: dict[str, str]) -> float:
