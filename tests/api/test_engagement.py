@@ -32,7 +32,8 @@ def test_a_snapshot_counts_once_and_makes_the_posts_engagement_due(
 
 def test_figures_that_cannot_be_are_refused(client: TestClient, engine: Engine, post_id: int) -> None:
     path = f"/content/posts/{post_id}/engagement"
-    for wrong in ([], [_snapshot("a", -1)], [_snapshot("a", 1, -1)], [_snapshot("a")] * 2, [_snapshot("")]):
+    future = _snapshot("a") | {"observed_at": "8999-01-01T00:00:00Z"}
+    for wrong in ([], [_snapshot("a", -1)], [_snapshot("a", 1, -1)], [_snapshot("a")] * 2, [_snapshot("")], [future]):
         assert client.post(path, json={"snapshots": wrong}).status_code == 422
     assert client.post("/content/posts/404404/engagement", json={"snapshots": [_snapshot("a")]}).status_code == 404
     assert _rows(engine, "SELECT id FROM engagement_snapshots") == []

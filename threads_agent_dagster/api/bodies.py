@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request, Response
@@ -20,6 +20,7 @@ MAX_DEPTH = 32
 SMALL_BODY_BYTES = 64 * 1024  # parsed within a millisecond; larger ones would hold up everybody else
 INTEGER = 2**31 - 1  # the largest values of PostgreSQL's types
 BIGINT = 2**63 - 1
+CLOCKS_APART = timedelta(hours=1)
 
 Where = tuple["Where | None", str | int]
 Item = TypeVar("Item")
@@ -62,6 +63,13 @@ def printable(text: str, field: str) -> str:
     return text
 
 
+def _happened(moment: datetime) -> datetime:
+    """What was observed in the future would stay the newest for ever. Raises ValueError."""
+    if moment > datetime.now(UTC) + CLOCKS_APART:
+        raise ValueError("it lies in the future")
+    return moment
+
+
 Id = Annotated[int, Field(ge=1, le=BIGINT)]
 SmallId = Annotated[int, Field(ge=1, le=INTEGER)]
 Count = Annotated[int, Field(ge=0, le=INTEGER)]
@@ -74,6 +82,7 @@ SearchText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(
 Score = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Day = Annotated[date, Field(ge=date(1970, 1, 1), le=date(9000, 1, 1))]
 Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC))]
+Past = Annotated[Moment, AfterValidator(_happened)]
 JsonObject = Annotated[dict[str, JsonValue], Field(max_length=100)]
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, model_validator
 from sqlalchemy import Connection
 
-from threads_agent_dagster.api.bodies import Count, In, Moment, Name, Out, StrictRoute
+from threads_agent_dagster.api.bodies import Count, In, Name, Out, Past, StrictRoute
 from threads_agent_dagster.api.dependencies import OnceDep, Reply
 from threads_agent_dagster.api.posts import PostId, found
 from threads_agent_dagster.api.security import Editor
@@ -28,7 +28,7 @@ class Snapshot(In):
     event_id: Name
     impressions: Count
     engagements: Count
-    observed_at: Moment | None = None
+    observed_at: Past | None = None
 
 
 class Batch(In):
