@@ -39,6 +39,13 @@ PATH = "/experiments"
 FILTERS = ("q", "status")
 STATUSES: Final = {"draft": "Planned", "running": "Running", "stopped": "Stopped"}
 VERDICT = "Computed from the variants' counts by the plan that was frozen at the start."
+MEANINGS: Final = {
+    "ship": "a variant beats the one it is compared with",
+    "roll back": "nothing new is better, or the winner does harm",
+    "keep running": "nothing is decided yet",
+    "no evidence": "the planned time is over, and nothing was found",
+    "unhealthy": "the data cannot be trusted, so nothing is decided",
+}
 POLICIES: Final = {
     "thompson": "Thompson sampling",
     "top_two": "Top-two sampling",
@@ -234,7 +241,8 @@ def _verdict(named: Sequence[tuple[str, Variant]], found: Experiment, provenance
         "Verdict",
         [
             html.P(figure(_decision(verdict, letters), source), className="title"),
-            html.P(_lettered(verdict.reason, letters)),
+            html.P(f"{MEANINGS[verdict.verdict].capitalize()}.", className="quiet"),
+            html.P(_sentence(_lettered(verdict.reason, letters))),
             html.P(f"Rule: {verdict.rule}.", className="quiet"),
             html.P(figures, className="quiet"),
             *_promotion(found, verdict.verdict, letters),
@@ -249,6 +257,10 @@ def _decision(verdict: Verdict, letters: Mapping[str, str]) -> str:
     if letter is None:
         return word
     return f"{word} to {letter}" if verdict.verdict == "roll back" else f"{word} {letter}"
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _lettered(reason: str, letters: Mapping[str, str]) -> str:
@@ -281,7 +293,7 @@ def _allocation(plan: Mapping[str, Any]) -> str:
     policy = POLICIES.get(plan.get("policy", "fixed"), "")
     split = "in the planned shares " + " : ".join(map(str, plan["weights"])) if plan.get("weights") else "evenly"
     if not policy:
-        return f"Impressions are split {split}."
+        return f"By the plan, impressions are split {split}."
     return f"{policy} gives out the impressions; {wording.percent(plan.get('floor', 0.1), 0)} are split {split}."
 
 
