@@ -249,7 +249,7 @@ def test_a_link_reopens_the_same_view(seeded: Engine, serve: Callable[..., str],
     base = serve(seeded)
     opened(page, base + "/achievements")
     page.get_by_label("Search", exact=True).fill("number 1")
-    expect(page.get_by_text("1–10 of 10 achievements")).to_be_visible()
+    expect(page.get_by_text("1–12 of 12 achievements")).to_be_visible()
     page.get_by_role("link", name="Impact", exact=True).click()
     page.wait_for_url("**sort=-impact**")
     expect(page.locator("th[aria-sort=descending]")).to_have_text("Impact")
