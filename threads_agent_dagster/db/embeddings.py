@@ -78,7 +78,7 @@ STALE = """
 _VECTOR = text("""
     SELECT model, cast(embedding AS text) AS embedding FROM achievement_embeddings WHERE achievement_id = :id
 """)
-# The threshold thins the vectors out before they meet the wide rows of achievements.
+# Only the nearest meet the wide rows of achievements: one by one in their order, until enough of them are not deleted.
 _NEAREST = text(
     """
     WITH near AS MATERIALIZED (
@@ -86,8 +86,12 @@ _NEAREST = text(
         FROM achievement_embeddings
         WHERE embedding <#> cast(:vector AS halfvec) <= -cast(:at_least AS double precision) AND achievement_id <> :id
     )
-    SELECT {listed}, near.similarity FROM near JOIN achievements ON achievements.id = near.achievement_id
-    WHERE deleted_at IS NULL ORDER BY similarity DESC, id LIMIT :limit
+    SELECT {listed}, near.similarity
+    FROM (SELECT * FROM near ORDER BY similarity DESC, achievement_id OFFSET 0) AS near
+    CROSS JOIN LATERAL (
+        SELECT * FROM achievements WHERE id = near.achievement_id AND deleted_at IS NULL OFFSET 0
+    ) AS achievements
+    ORDER BY similarity DESC, near.achievement_id LIMIT :limit
 """.format(listed=", ".join(str(column) for column in LISTED))
 )
 
