@@ -37,14 +37,14 @@ _PLAIN: Final = tuple(
     for pattern, plain in (
         # Raised, not denied: "couldn't be happier", "never felt so good", "can't thank you enough", "not only".
         (rf"{_CANNOT} (?=(?:be|have been|get|feel|ask for) (?:any )?{_COMPARATIVE}\b)", "really "),
-        (rf"\bnever (?=(?:been|felt|seen|had) (?:so|this|such|{_COMPARATIVE})\b)", "really "),
+        (rf"\bnever (?=(?:been|felt) (?:so|this|such|{_COMPARATIVE})\b)", "really "),
         (rf"{_CANNOT} (?=(?:\w+ ){{1,4}}enough\b)", "really "),
         (r"\bnot (?=(?:only|just)\b)", ""),
         # Denied in rarer words.
-        (r"\b(?:hardly|scarcely|rarely|seldom|barely)(?: ever)? (?!contain|any\b)(?=\w)", "not "),
+        (r"\b(?:hardly|scarcely|rarely|seldom|barely)(?: ever)? (?!contain|any\b)(?=[a-z])", "not "),
         (r"\bno longer\b", "not"),
         (r"(?<=m |s |e )far from (?=\w)", "not "),
-        (r"\b(nobody|no one|none of (?:us|you|them))\b", r"\1 not"),
+        (r"\b(nobody|no one|none of (?:us|you|them)) (is|was|are|were|feels|felt)\b", r"\1 \2 not"),
         (r"\bneither (?=\w+ nor\b)", "not "),
         (rf"\b(?:no|(?:a )?lack of) (?={_FEELING}\b)", "not "),
     )

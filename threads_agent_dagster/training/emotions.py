@@ -9,6 +9,7 @@ what the encoder's labels mean, without training it), `compare` or `report SCORE
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -293,6 +294,7 @@ def one_thread() -> AbstractContextManager[object]:
     import sklearn.linear_model  # noqa: F401  (only libraries that are loaded already are limited)
     from threadpoolctl import threadpool_limits
 
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")  # JAX's
     limits: AbstractContextManager[object] = threadpool_limits(1)
     return limits
 
