@@ -47,7 +47,7 @@ def intervals(measured: Sequence[Interval]) -> go.Figure:
     return go.Figure(
         [*bars, dots],
         layout(
-            38 * len(measured) + 34,
+            max(38 * len(measured) + 34, 96),  # the axis needs its room below a single variant too
             xaxis={
                 "ticksuffix": " %",
                 "range": [low - margin, high + margin],

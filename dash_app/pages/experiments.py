@@ -43,8 +43,9 @@ MEANINGS: Final = {
     "ship": "a variant beats the one it is compared with",
     "roll back": "nothing new is better, or the winner does harm",
     "keep running": "nothing is decided yet",
-    "no evidence": "the planned time is over, and nothing was found",
+    "no evidence": "no difference can be shown",
     "unhealthy": "the data cannot be trusted, so nothing is decided",
+    "undecided": "it was stopped before anything was decided",
 }
 POLICIES: Final = {
     "thompson": "Thompson sampling",
@@ -184,7 +185,12 @@ def _row(item: Experiment, provenance: Provenance) -> list[Content]:
 def _word(item: Experiment, provenance: Provenance) -> Component:
     if item.verdict is None:
         return html.Span(wording.MISSING, className="missing", title="no verdict yet")
-    return figure(item.verdict.verdict.capitalize(), provenance.button("Verdict", VERDICT, item.verdict.origin))
+    return figure(_called(item, item.verdict).capitalize(), provenance.button("Verdict", VERDICT, item.verdict.origin))
+
+
+def _called(item: Experiment, verdict: Verdict) -> str:
+    """The verdict's word; what was stopped cannot keep running."""
+    return "undecided" if (item.status, verdict.verdict) == ("stopped", "keep running") else verdict.verdict
 
 
 def _impressions(variants: Sequence[Variant], provenance: Provenance) -> Component:
@@ -232,7 +238,7 @@ def _verdict(named: Sequence[tuple[str, Variant]], found: Experiment, provenance
     if verdict is None:
         nothing: list[Part] = ["A verdict is given once the experiment was started and its variants were observed."]
         return card("Verdict", empty("No verdict yet", nothing))
-    source = provenance.button("Verdict", VERDICT, verdict.origin)
+    called, source = _called(found, verdict), provenance.button("Verdict", VERDICT, verdict.origin)
     letters = {variant.id: letter for letter, variant in named}
     figures = f"{wording.count(verdict.n)} impressions judged"
     for name, p in (("sequential p", verdict.p_value_sequential), ("sample ratio p", verdict.srm_p)):
@@ -240,8 +246,8 @@ def _verdict(named: Sequence[tuple[str, Variant]], found: Experiment, provenance
     return card(
         "Verdict",
         [
-            html.P(figure(_decision(verdict, letters), source), className="title"),
-            html.P(f"{MEANINGS[verdict.verdict].capitalize()}.", className="quiet"),
+            html.P(figure(_decision(called, verdict, letters), source), className="title"),
+            html.P(f"{MEANINGS[called].capitalize()}.", className="quiet"),
             html.P(_sentence(_lettered(verdict.reason, letters))),
             html.P(f"Rule: {verdict.rule}.", className="quiet"),
             html.P(figures, className="quiet"),
@@ -251,12 +257,12 @@ def _verdict(named: Sequence[tuple[str, Variant]], found: Experiment, provenance
     )
 
 
-def _decision(verdict: Verdict, letters: Mapping[str, str]) -> str:
-    """The verdict with the variant that it speaks of, e.g. Ship B."""
-    word, letter = verdict.verdict.capitalize(), letters.get(verdict.variant_id or "")
+def _decision(called: str, verdict: Verdict, letters: Mapping[str, str]) -> str:
+    """The verdict's word with the variant that it speaks of, e.g. Ship B."""
+    word, letter = called.capitalize(), letters.get(verdict.variant_id or "")
     if letter is None:
         return word
-    return f"{word} to {letter}" if verdict.verdict == "roll back" else f"{word} {letter}"
+    return f"{word} to {letter}" if called == "roll back" else f"{word} {letter}"
 
 
 def _sentence(reason: str) -> str:

@@ -43,6 +43,11 @@ def test_the_verdict_stands_first_and_is_empty_before_the_start(
     expect(page.get_by_text("Keep running").first).to_be_visible()
     assert page.get_by_text("curl").count() == 0
     with seeded.begin() as connection:
+        connection.execute(text("UPDATE experiments SET status = 'stopped', ended_at = now() WHERE id = 'exp-00'"))
+    page.reload()
+    expect(page.get_by_text("It was stopped before anything was decided.")).to_be_visible()
+    assert page.get_by_text("Keep running").count() == 0
+    with seeded.begin() as connection:
         connection.execute(
             text("""UPDATE experiment_verdicts SET verdict = 'ship', variant_id = 'exp-00-b',
                     reason = 'exp-00-b beats exp-00-a: uplift +9.0 %, best with probability 0.99'""")
