@@ -94,9 +94,10 @@ def _vouched_for(engine: Engine) -> set[Any]:
 
 
 def _cut(engine: Engine) -> None:
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+    """Returns once the session has ended: until then it still vouches."""
+    cut = "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
     with engine.connect() as connection:
-        connection.execute(text(cut))
+        assert connection.execute(text(cut)).scalars().all() == [True]
 
 
 def test_a_claim_without_a_holder_waits_for_its_lease(engine: Engine) -> None:
