@@ -32,34 +32,42 @@ _UP_TO_BUT: Final = re.compile(
 _CANNOT: Final = r"\b(?:(?:couldn|can)['’]?t|(?:could|can) ?not)"
 _COMPARATIVE: Final = r"(?:more|better|\w+ier)"
 _FEELING: Final = r"(?:joy|fun|hope|fear|trust|love|pride|happiness|pleasure|excitement|confidence|faith|regrets?)"
+# What to look for before the pattern is tried, the pattern, and what stands in its place.
 _PLAIN: Final = tuple(
-    (re.compile(pattern, re.IGNORECASE), plain)
-    for pattern, plain in (
+    (marks.split(";"), re.compile(pattern, re.IGNORECASE), plain)
+    for marks, pattern, plain in (
         # Raised, not denied: "couldn't be happier", "never felt so good", "can't thank you enough", "not only".
-        (rf"{_CANNOT} (?=(?:be|have been|get|feel|ask for) (?:any )?{_COMPARATIVE}\b)", "really "),
-        (rf"\bnever (?=(?:been|felt) (?:so|this|such|{_COMPARATIVE})\b)", "really "),
-        (rf"{_CANNOT} (?=(?:\w+ ){{1,4}}enough\b)", "really "),
-        (r"\bnot (?=(?:only|just)\b)", ""),
+        ("ier;more;better", rf"{_CANNOT} (?=(?:be|have been|get|feel|ask for) (?:any )?{_COMPARATIVE}\b)", "really "),
+        ("never ", rf"\bnever (?=(?:been|felt) (?:so|this|such|{_COMPARATIVE})\b)", "really "),
+        ("enough", rf"{_CANNOT} (?=(?:\w+ ){{1,4}}enough\b)", "really "),
+        ("not only;not just", r"\bnot (?=(?:only|just)\b)", ""),
         # Denied in rarer words.
-        (r"\b(?:hardly|scarcely|rarely|seldom|barely)(?: ever)? (?!contain|any\b)(?=[a-z])", "not "),
-        (r"\bno longer\b", "not"),
-        (r"(?<=m |s |e )far from (?=\w)", "not "),
-        (r"\b(nobody|no one|none of (?:us|you|them)) (is|was|are|were|feels|felt)\b", r"\1 \2 not"),
-        (r"\bneither (?=\w+ nor\b)", "not "),
-        (rf"\b(?:no|(?:a )?lack of) (?={_FEELING}\b)", "not "),
+        (
+            "hardly;scarcely;rarely;seldom;barely",
+            r"\b(?:hardly|scarcely|rarely|seldom|barely)(?: ever)? (?!contain|any\b)(?=[a-z])",
+            "not ",
+        ),
+        ("no longer", r"\bno longer\b", "not"),
+        ("far from", r"(?<=m |s |e )far from (?=\w)", "not "),
+        (
+            "nobody;no one;none of",
+            r"\b(nobody|no one|none of (?:us|you|them)) (is|was|are|were|feels|felt)\b",
+            r"\1 \2 not",
+        ),
+        ("neither", r"\bneither (?=\w+ nor\b)", "not "),
+        ("no ;lack of", rf"\b(?:no|(?:a )?lack of) (?={_FEELING}\b)", "not "),
     )
-)
-_RARE: Final = re.compile(
-    r"not |n['’]?t |never|hardly|scarcely|rarely|seldom|barely|no |nobody|none |neither|far f|lack", re.I
 )
 
 
 def with_plain_negations(text: str) -> str:
     """The text with "not" for what denies in rarer words, and without what only seems to deny."""
-    if not _RARE.search(text):
-        return text
-    for pattern, plain in _PLAIN:
-        text = pattern.sub(plain, text)
+    lower = text.lower()
+    for marks, pattern, plain in _PLAIN:
+        for mark in marks:
+            if mark in lower:
+                text = pattern.sub(plain, text)
+                break
     return text
 
 
